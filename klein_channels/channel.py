@@ -1,0 +1,212 @@
+"""
+What a channel is: a pure translator between a platform's bytes and our values.
+
+A channel opens nothing and waits for nothing. What it wants from the network it writes as `Steps`:
+a generator that yields a `Call`, is sent the `CallResult`, and returns a value. `http.run` drives
+it; a test drives it with a `for` loop.
+
+The three functions of `Channel` are all that a platform needs. What only some platforms can do
+(`Live`, `Resolves`, …) are protocols of their own, found by `isinstance`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Generator, Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import msgspec
+
+from .errors import ConfigError
+from .model import (
+    Address,
+    AnyEvent,
+    Call,
+    CallResult,
+    Context,
+    Outcome,
+    Outgoing,
+    Received,
+    Value,
+    WebhookRequest,
+)
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Call, CallResult, T]
+ENTRY_POINTS = "klein_channels.channels"
+
+
+class Capabilities(Value, kw_only=True):
+    """What a platform can show and how it behaves; `fit`, `intake` and `delivery` go by it.
+
+    A limit of 0 means that the platform has nothing of that kind. Texts are counted in `text_unit`.
+    """
+
+    text_limit: int = 2000
+    text_unit: Literal["characters", "utf16", "bytes"] = "characters"
+    quick_replies: int = 0
+    quick_reply_title: int = 20
+    buttons: int = 0
+    button_title: int = 20
+    button_text: int = 640
+    button_links: bool = True
+    """Whether a button may open a page or call a number."""
+    payload_limit: int = 1000
+    cards: int = 0
+    card_title: int = 80
+    card_subtitle: int = 80
+    card_buttons: int = 3
+    media: frozenset[Literal["image", "audio", "video", "file"]] = frozenset()
+    location: bool = False
+    custom: bool = True
+    max_body: int | None = None
+    """Bytes of one webhook, where the platform needs more than the policy's default."""
+    malformed_status: int = 400
+    redelivery_horizon: float = 8 * 86_400.0
+    """Seconds within which the platform may deliver an event again."""
+    stable_timestamps: bool = False
+    """Whether a redelivery carries the timestamp of the first delivery."""
+    signed_payloads: bool = False
+    """Whether the platform vouches that a payload is one that we offered."""
+    retry_patience: float | None = None
+    """Seconds within which a reply may be sent, where the platform has a window of its own."""
+
+
+class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings that every channel takes; a platform's own settings class adds to them.
+
+    Credentials are `Secret` values, so that they print as nothing anywhere.
+    """
+
+    type: str = ""
+    default: bool = False
+    """Whether ``<prefix>/webhook`` is this channel's."""
+    turns: tuple[str, ...] = ()
+    """Kinds of events, beside the usual ones, that the agent answers."""
+    conversation: Literal["chat", "sender", "thread"] = "thread"
+    """What makes a conversation: the chat, each sender within it, or each thread within it."""
+    allow_structured_text: bool = False
+    """Whether typed text like ``/intent{…}`` counts as an intent, whoever types it."""
+    typing: bool = True
+    mark_seen: bool = False
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """One configured connection to a platform."""
+
+    name: str
+    options: ChannelOptions
+    capabilities: Capabilities
+
+    def verify(self, request: WebhookRequest, now: float) -> None:
+        """Prove the sender of `request` over its raw bytes; raise `VerificationError` if that fails."""
+
+    def parse(self, request: WebhookRequest) -> Received:
+        """The events of a verified request; raise `MalformedWebhook` if it cannot be read."""
+
+    def send(self, outgoing: Outgoing) -> Steps[Outcome]:
+        """Send one visible thing; in one run exactly one `Call` has `effect=True`."""
+
+
+class ChannelClass(Protocol):
+    """How a channel is made from the configuration."""
+
+    Settings: ClassVar[type[ChannelOptions]]
+
+    def from_settings(self, name: str, settings: Any) -> Channel:
+        """The channel `name` with checked settings, an instance of `Settings`."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A platform that shows life signs; none of them is ever retried."""
+
+    def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
+        """Show that an answer is being written."""
+
+    def show_seen(self, address: Address, context: Context) -> Steps[None]:
+        """Show that the last message was read."""
+
+
+@runtime_checkable
+class Resolves(Protocol):
+    """A platform whose events need a look-up: after the commit, before the turn."""
+
+    def resolve(self, event: AnyEvent) -> Steps[AnyEvent]:
+        """`event` with what the platform tells about it."""
+
+
+@runtime_checkable
+class RenewsKeys(Protocol):
+    """A platform whose signing keys are fetched; run once, throttled, after `UnknownKey`."""
+
+    def keys(self) -> Steps[None]:
+        """Fetch the keys that `verify` goes by."""
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """A platform that takes the reply in the answer to its webhook."""
+
+    def answer(self, request: WebhookRequest, outgoing: tuple[Outgoing, ...]) -> Any:
+        """The response that carries `outgoing`."""
+
+
+@runtime_checkable
+class Triggers(Protocol):
+    """A channel that can play its own platform, to try a server without an account there."""
+
+    def trigger(self, kind: str, text: str, now: float) -> WebhookRequest:
+        """A signed webhook of the given kind; ValueError names the kinds it knows."""
+
+
+def find_channel_class(type_name: str) -> ChannelClass:
+    """The class behind ``type:``: a built-in platform, an installed one, or ``module:Class``.
+
+    Raises `ConfigError` that names what there is.
+    """
+    if ":" in type_name or "." in type_name:
+        return _imported(type_name)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=type_name):
+        found: ChannelClass = entry.load()
+        return found
+    try:
+        module = importlib.import_module(f"{__package__}.channels.{type_name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.channels.{type_name}":
+            raise
+        raise ConfigError(_no_such_type(type_name)) from None
+    built_in: ChannelClass = module.channel_class
+    return built_in
+
+
+def known_types() -> list[str]:
+    """The names that ``type:`` takes without a module path."""
+    from pkgutil import iter_modules
+
+    from . import channels
+
+    installed = {entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+    return sorted(installed | {module.name for module in iter_modules(channels.__path__)})
+
+
+def nearest(word: str, known: Mapping[str, object] | list[str]) -> str:
+    """`` (did you mean 'x'?)`` for the best guess, else the list of what there is."""
+    close = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(sorted(known))})"
+
+
+def _no_such_type(type_name: str) -> str:
+    return f"no channel type {type_name!r}{nearest(type_name, known_types())}"
+
+
+def _imported(spec: str) -> ChannelClass:
+    module_name, _, attribute = spec.rpartition(":" if ":" in spec else ".")
+    try:
+        found: ChannelClass = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"channel type {spec!r} cannot be imported: {error}") from None
+    return found

@@ -1,0 +1,68 @@
+"""Every number that has a default: limits, deadlines, patience. Seconds and bytes unless said."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The numbers of one service; in the configuration the key `policy:` sets any of them."""
+
+    # Requests
+    max_body: int = 1 << 20
+    """Bytes; a channel's own `capabilities.max_body` goes before it."""
+    header_deadline: float = 10.0
+    body_deadline: float = 30.0
+    idle_timeout: float = 60.0
+    max_connections_per_address: int = 1000
+    ack_deadline: float = 10.0
+    """How long a webhook waits for its commit before it is answered 503."""
+
+    # Inbox and turns
+    max_waiting_events: int = 100_000
+    max_turns: int = 10_000
+    """Conversations that may be at work at once, for agents that need no thread."""
+    agent_threads: int = 10
+    agent_queue: int = 1000
+    agent_deadline: float = 60.0
+    agent_tries: int = 3
+    agent_patience: float = 120.0
+    """An agent that raised is asked `agent_tries` times within this time."""
+    agent_unreachable_patience: float = 900.0
+    stuck_thread_patience: float = 300.0
+    """How long a conversation waits for a thread whose turn is over its deadline."""
+    stuck_threads: int = 10
+    """How many written-off threads are replaced."""
+    apology: str = "Sorry, something went wrong. Please try again."
+    max_unsent_replies: int = 20
+    """Replies of one conversation that may wait before its next turn waits for them."""
+    turn_burst: int = 120
+    turn_rate: float = 2.0
+    """Turns of one sender at once, and how many a second are added."""
+    typing_after: float = 1.0
+    typing_every: float = 15.0
+    typing_cancel: float = 0.3
+    observer_deadline: float = 10.0
+    observer_queue: int = 1000
+    """Events of one conversation that may wait for observers; more are counted and dropped."""
+
+    # Sending
+    send_deadline: float = 30.0
+    retry_first: float = 1.0
+    retry_longest: float = 300.0
+    retry_patience: float = 86_400.0
+    unknown_wait: float = 30.0
+    account_probe: float = 60.0
+    """How long an account waits after the platform refused it as a whole."""
+    max_sends: int = 256
+    """Sends of all conversations at once."""
+
+    # Store
+    poll_interval: float = 1.0
+    retention: float = 14 * 86_400.0
+    """How long finished events, turns and replies are kept; dedupe keys at least as long as the
+    longest `capabilities.redelivery_horizon`."""
+    purge_interval: float = 60.0
+
+    # Process
+    drain: float = 10.0

@@ -1,0 +1,90 @@
+"""
+Values that must never be shown, and the one place that hides them.
+
+A `Secret` prints as ``Secret(…)`` wherever it ends up. Texts that were made elsewhere (a library's
+traceback, a vendor's error) go through `redact`, which knows every `Secret` that is alive, as it
+is, percent-encoded and in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import urllib.parse
+import weakref
+
+HIDDEN = "[secret]"
+SHORTEST_REDACTED = 6
+"""Shorter secrets are not searched for: replacing every "a" of a log would hide the log itself."""
+
+_alive: weakref.WeakSet[Secret] = weakref.WeakSet()
+_pattern: tuple[int, re.Pattern[str] | None] = (0, None)
+_changes = 0
+
+
+class Secret:
+    """A text that is used and never shown; `reveal()` gives it to the code that needs it."""
+
+    __slots__ = ("__weakref__", "_text")
+
+    def __init__(self, text: str) -> None:
+        global _changes
+        self._text = text
+        _alive.add(self)
+        _changes += 1
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def matches(self, candidate: str | bytes) -> bool:
+        """Whether `candidate` is this secret, in a time that does not depend on where they differ."""
+        other = candidate if isinstance(candidate, bytes) else candidate.encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(self._text.encode(), other)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.matches(other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+def redact(text: str) -> str:
+    """`text` with every known secret replaced, in each of the spellings in which it may travel."""
+    pattern = _current_pattern()
+    return text if pattern is None else pattern.sub(HIDDEN, text)
+
+
+def _current_pattern() -> re.Pattern[str] | None:
+    global _pattern
+    made_for, pattern = _pattern
+    if made_for != _changes:
+        spellings = {
+            s for secret in _alive for s in _spellings(secret.reveal()) if len(s) >= SHORTEST_REDACTED
+        }
+        longest_first = sorted(spellings, key=len, reverse=True)
+        pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        _pattern = (_changes, pattern)
+    return pattern
+
+
+def _spellings(text: str) -> set[str]:
+    raw = text.encode("utf-8", "surrogatepass")
+    found = {text, repr(text)[1:-1], urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text)}
+    if len(raw) >= SHORTEST_REDACTED:
+        # Base64 of a longer text shows a shorter one at three alignments; its inner characters are constant.
+        for shift in range(3):
+            inner = base64.b64encode(b"\0" * shift + raw)[(0, 2, 3)[shift] :].rstrip(b"=")
+            whole = len(inner) - (0 if (shift + len(raw)) % 3 == 0 else 1)
+            found.add(inner[:whole].decode())
+            found.add(inner[:whole].decode().replace("+", "-").replace("/", "_"))
+    return found
