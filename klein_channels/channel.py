@@ -38,7 +38,7 @@ Steps: TypeAlias = Generator[Call, CallResult, T]
 ENTRY_POINTS = "klein_channels.channels"
 
 
-class Capabilities(Value, kw_only=True):
+class Capabilities(Value, frozen=True, kw_only=True):
     """What a platform can show and how it behaves; `fit`, `intake` and `delivery` go by it.
 
     A limit of 0 means that the platform has nothing of that kind. Texts are counted in `text_unit`.

@@ -34,7 +34,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # Who and where
 
 
-class Address(Value, kw_only=True):
+class Address(Value, frozen=True, kw_only=True):
     """Where a reply goes: configured channel, our account there, the chat, and a thread within it.
 
     `channel` is the name of the configured instance, `account` ours on the platform (a page id, a
@@ -48,9 +48,9 @@ class Address(Value, kw_only=True):
 
     def __str__(self) -> str:
         """The conversation key: the percent-encoded parts joined by ``:``."""
-        parts = (self.channel, self.account, self.peer)
+        parts = [self.channel, self.account, self.peer]
         if self.thread is not None:
-            parts += (self.thread,)
+            parts.append(self.thread)
         return ":".join(quote(part, safe="", errors="surrogatepass") for part in parts)
 
     @classmethod
@@ -63,7 +63,7 @@ class Address(Value, kw_only=True):
         return cls(channel=channel, account=account, peer=peer, thread=thread[0] if thread else None)
 
 
-class Sender(Value, kw_only=True):
+class Sender(Value, frozen=True, kw_only=True):
     """The person or bot behind an event, as far as the platform tells."""
 
     id: str
@@ -77,7 +77,7 @@ class Sender(Value, kw_only=True):
 # Events
 
 
-class Attachment(Value, kw_only=True):
+class Attachment(Value, frozen=True, kw_only=True):
     """One thing that came with a message; `url` is the platform's and may expire."""
 
     kind: Literal[
@@ -89,7 +89,7 @@ class Attachment(Value, kw_only=True):
     raw: JSON = None
 
 
-class Event(Value, tag_field="type", kw_only=True):
+class Event(Value, tag_field="type", frozen=True, kw_only=True):
     """Anything that a platform told us.
 
     `id` is the platform's, or a hash of the item where it gives none; `timestamp` is the platform's
@@ -123,13 +123,13 @@ class Event(Value, tag_field="type", kw_only=True):
         return self.text or f"[{self.kind}]"
 
 
-class PersonEvent(Event, kw_only=True):
+class PersonEvent(Event, frozen=True, kw_only=True):
     """An event with a person behind it."""
 
     sender: Sender | None = None
 
 
-class MessageReceived(PersonEvent, tag="message", kw_only=True):
+class MessageReceived(PersonEvent, tag="message", frozen=True, kw_only=True):
     """A message: text (a caption counts), the payload of a quick reply, attachments."""
 
     text: str = ""
@@ -146,7 +146,7 @@ class MessageReceived(PersonEvent, tag="message", kw_only=True):
         return self.text or self.title or self.payload or "\n".join(named) or "[message]"
 
 
-class Postback(PersonEvent, tag="postback", kw_only=True):
+class Postback(PersonEvent, tag="postback", frozen=True, kw_only=True):
     """A button was pressed."""
 
     payload: str = ""
@@ -160,7 +160,7 @@ class Postback(PersonEvent, tag="postback", kw_only=True):
         return self.title or self.payload
 
 
-class Reaction(PersonEvent, tag="reaction", kw_only=True):
+class Reaction(PersonEvent, tag="reaction", frozen=True, kw_only=True):
     """A reaction was put on, or taken off, the message `mid`."""
 
     mid: str | None = None
@@ -169,7 +169,7 @@ class Reaction(PersonEvent, tag="reaction", kw_only=True):
     name: str | None = None
 
 
-class Referral(PersonEvent, tag="referral", kw_only=True):
+class Referral(PersonEvent, tag="referral", frozen=True, kw_only=True):
     """A person came back through a link or an advertisement."""
 
     ref: str | None = None
@@ -177,27 +177,27 @@ class Referral(PersonEvent, tag="referral", kw_only=True):
     details: JSON = None
 
 
-class OptIn(PersonEvent, tag="optin", kw_only=True):
+class OptIn(PersonEvent, tag="optin", frozen=True, kw_only=True):
     """A person agreed to be written to, or took it back."""
 
     payload: str | None = None
     details: JSON = None
 
 
-class Edited(PersonEvent, tag="edited", kw_only=True):
+class Edited(PersonEvent, tag="edited", frozen=True, kw_only=True):
     """The message `mid` now reads `text`."""
 
     mid: str
     text: str = ""
 
 
-class Deleted(PersonEvent, tag="deleted", kw_only=True):
+class Deleted(PersonEvent, tag="deleted", frozen=True, kw_only=True):
     """The message `mid` was taken back."""
 
     mid: str
 
 
-class Receipt(Event, tag="receipt", kw_only=True):
+class Receipt(Event, tag="receipt", frozen=True, kw_only=True):
     """What became of messages of ours: those in `mids`, else all up to `watermark` (seconds)."""
 
     status: Literal["sent", "delivered", "read", "played", "failed"]
@@ -206,7 +206,7 @@ class Receipt(Event, tag="receipt", kw_only=True):
     error: JSON = None
 
 
-class Handover(Event, tag="handover", kw_only=True):
+class Handover(Event, tag="handover", frozen=True, kw_only=True):
     """The conversation passed to another owner, `bot`, `human` or `paused`; None leaves it."""
 
     action: str
@@ -214,24 +214,24 @@ class Handover(Event, tag="handover", kw_only=True):
     details: JSON = None
 
 
-class Membership(PersonEvent, tag="membership", kw_only=True):
+class Membership(PersonEvent, tag="membership", frozen=True, kw_only=True):
     """Somebody, perhaps we, joined or left a chat."""
 
     action: str
     member: Sender | None = None
 
 
-class CallStarted(PersonEvent, tag="call_started", kw_only=True):
+class CallStarted(PersonEvent, tag="call_started", frozen=True, kw_only=True):
     """A call begins."""
 
 
-class CallEnded(PersonEvent, tag="call_ended", kw_only=True):
+class CallEnded(PersonEvent, tag="call_ended", frozen=True, kw_only=True):
     """A call is over."""
 
     reason: str | None = None
 
 
-class Dtmf(PersonEvent, tag="dtmf", kw_only=True):
+class Dtmf(PersonEvent, tag="dtmf", frozen=True, kw_only=True):
     """Keys were pressed on a telephone."""
 
     digits: str
@@ -242,7 +242,7 @@ class Dtmf(PersonEvent, tag="dtmf", kw_only=True):
         return self.digits
 
 
-class FormAnswered(PersonEvent, tag="form_answered", kw_only=True):
+class FormAnswered(PersonEvent, tag="form_answered", frozen=True, kw_only=True):
     """A form of ours was filled in."""
 
     data: JSON = None
@@ -254,7 +254,7 @@ class FormAnswered(PersonEvent, tag="form_answered", kw_only=True):
         return f"[form {self.name or ''}] {_compact(self.data)}"
 
 
-class OrderPlaced(PersonEvent, tag="order_placed", kw_only=True):
+class OrderPlaced(PersonEvent, tag="order_placed", frozen=True, kw_only=True):
     """A cart was sent."""
 
     items: JSON = None
@@ -266,14 +266,14 @@ class OrderPlaced(PersonEvent, tag="order_placed", kw_only=True):
         return f"[order] {_compact(self.items)}"
 
 
-class AccountLinked(PersonEvent, tag="account_linked", kw_only=True):
+class AccountLinked(PersonEvent, tag="account_linked", frozen=True, kw_only=True):
     """A person linked, or unlinked, an account of theirs."""
 
     linked: bool = True
     code: str | None = None
 
 
-class Echo(Event, tag="echo", kw_only=True):
+class Echo(Event, tag="echo", frozen=True, kw_only=True):
     """Something our account said: by us (`metadata` is then ours), by another app, by a human."""
 
     text: str = ""
@@ -283,7 +283,7 @@ class Echo(Event, tag="echo", kw_only=True):
     attachments: tuple[Attachment, ...] = ()
 
 
-class Unknown(Event, tag="unknown", kw_only=True):
+class Unknown(Event, tag="unknown", frozen=True, kw_only=True):
     """Something without a class of its own; `raw` has all of it, `name` the platform's word for it."""
 
     name: str = ""
@@ -317,44 +317,44 @@ TURN_KINDS = frozenset({"message", "postback", "form_answered", "order_placed", 
 # What agents say
 
 
-class Part(Value, tag_field="type", kw_only=True):
+class Part(Value, tag_field="type", frozen=True, kw_only=True):
     """One thing to be shown."""
 
 
-class Text(Part, tag="text", kw_only=True):
+class Text(Part, tag="text", frozen=True, kw_only=True):
     """Words."""
 
     text: str
     format: Literal["plain", "markdown"] = "plain"
 
 
-class Image(Part, tag="image", kw_only=True):
+class Image(Part, tag="image", frozen=True, kw_only=True):
     """A picture by its https address."""
 
     url: str
     alt: str | None = None
 
 
-class Audio(Part, tag="audio", kw_only=True):
+class Audio(Part, tag="audio", frozen=True, kw_only=True):
     """A sound by its https address."""
 
     url: str
 
 
-class Video(Part, tag="video", kw_only=True):
+class Video(Part, tag="video", frozen=True, kw_only=True):
     """A film by its https address."""
 
     url: str
 
 
-class File(Part, tag="file", kw_only=True):
+class File(Part, tag="file", frozen=True, kw_only=True):
     """A file by its https address."""
 
     url: str
     name: str | None = None
 
 
-class Button(Value, kw_only=True):
+class Button(Value, frozen=True, kw_only=True):
     """A button: `payload` comes back as a `Postback`, `url` opens a page, `phone` calls."""
 
     title: str
@@ -363,7 +363,7 @@ class Button(Value, kw_only=True):
     phone: str | None = None
 
 
-class Buttons(Part, tag="buttons", kw_only=True):
+class Buttons(Part, tag="buttons", frozen=True, kw_only=True):
     """Words with buttons under them."""
 
     text: str
@@ -371,7 +371,7 @@ class Buttons(Part, tag="buttons", kw_only=True):
     format: Literal["plain", "markdown"] = "plain"
 
 
-class QuickReply(Value, kw_only=True):
+class QuickReply(Value, frozen=True, kw_only=True):
     """A suggested answer; `payload` comes back with the message that it makes.
 
     `ask` asks for the person's own phone number or e-mail address in place of a title.
@@ -383,7 +383,7 @@ class QuickReply(Value, kw_only=True):
     ask: Literal["phone", "email"] | None = None
 
 
-class QuickReplies(Part, tag="quick_replies", kw_only=True):
+class QuickReplies(Part, tag="quick_replies", frozen=True, kw_only=True):
     """Words with suggested answers, which vanish when one is chosen."""
 
     text: str
@@ -391,7 +391,7 @@ class QuickReplies(Part, tag="quick_replies", kw_only=True):
     format: Literal["plain", "markdown"] = "plain"
 
 
-class Card(Value, kw_only=True):
+class Card(Value, frozen=True, kw_only=True):
     """One card of a carousel."""
 
     title: str
@@ -401,13 +401,13 @@ class Card(Value, kw_only=True):
     buttons: tuple[Button, ...] = ()
 
 
-class Carousel(Part, tag="carousel", kw_only=True):
+class Carousel(Part, tag="carousel", frozen=True, kw_only=True):
     """Cards side by side."""
 
     cards: tuple[Card, ...]
 
 
-class Location(Part, tag="location", kw_only=True):
+class Location(Part, tag="location", frozen=True, kw_only=True):
     """A place on a map, in degrees."""
 
     latitude: float
@@ -415,7 +415,7 @@ class Location(Part, tag="location", kw_only=True):
     title: str | None = None
 
 
-class Custom(Part, tag="custom", kw_only=True):
+class Custom(Part, tag="custom", frozen=True, kw_only=True):
     """A message in the platform's own JSON."""
 
     json: JSON
@@ -426,7 +426,7 @@ AnyPart: TypeAlias = (
 )
 
 
-class Message(Value, tag="reply", tag_field="type", kw_only=True):
+class Message(Value, tag="reply", tag_field="type", frozen=True, kw_only=True):
     """What an agent answers: parts in their order, perhaps as a reply to the message `reply_to`."""
 
     parts: tuple[AnyPart, ...]
@@ -434,34 +434,34 @@ class Message(Value, tag="reply", tag_field="type", kw_only=True):
     metadata: dict[str, JSON] | None = None
 
 
-class Control(Value, tag_field="type", kw_only=True):
+class Control(Value, tag_field="type", frozen=True, kw_only=True):
     """Something an agent wants done rather than said."""
 
 
-class Typing(Control, tag="typing", kw_only=True):
+class Typing(Control, tag="typing", frozen=True, kw_only=True):
     """Show, or no longer show, that an answer is being written."""
 
     on: bool = True
 
 
-class Delta(Control, tag="delta", kw_only=True):
+class Delta(Control, tag="delta", frozen=True, kw_only=True):
     """The next piece of a text that is still being written."""
 
     text: str
 
 
-class Handoff(Control, tag="handoff", kw_only=True):
+class Handoff(Control, tag="handoff", frozen=True, kw_only=True):
     """A human takes over; nothing the bot says afterwards is sent."""
 
     to: str | None = None
     note: str | None = None
 
 
-class EndConversation(Control, tag="end_conversation", kw_only=True):
+class EndConversation(Control, tag="end_conversation", frozen=True, kw_only=True):
     """The conversation is over; the next message starts a new one."""
 
 
-class Remember(Control, tag="remember", kw_only=True):
+class Remember(Control, tag="remember", frozen=True, kw_only=True):
     """What the agent wants to know at its next turn here; committed with the end of this one."""
 
     state: JSON = None
@@ -474,7 +474,7 @@ AnyControl: TypeAlias = Typing | Delta | Handoff | EndConversation | Remember
 # HTTP in and out
 
 
-class WebhookRequest(Value, kw_only=True):
+class WebhookRequest(Value, frozen=True, kw_only=True):
     """A request as it came: header names in lower case, doubles and order kept, the body raw.
 
     `url` is the configured public URL with path and query as received, never the Host header's.
@@ -494,7 +494,7 @@ class WebhookRequest(Value, kw_only=True):
         return [value for key, value in self.headers if key == name]
 
 
-class WebhookResponse(Value, kw_only=True):
+class WebhookResponse(Value, frozen=True, kw_only=True):
     """The answer to a webhook."""
 
     status: int = 200
@@ -503,14 +503,14 @@ class WebhookResponse(Value, kw_only=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Received(Value, kw_only=True):
+class Received(Value, frozen=True, kw_only=True):
     """What a request brought: events in order, and the answer if it is not an empty 200."""
 
     events: tuple[AnyEvent, ...] = ()
     response: WebhookResponse | None = None
 
 
-class Call(Value, kw_only=True):
+class Call(Value, frozen=True, kw_only=True):
     """One HTTP request that a channel wants made.
 
     `deadline` is in seconds over request and answer, `max_response` in bytes. `trust` is
@@ -528,7 +528,7 @@ class Call(Value, kw_only=True):
     effect: bool = False
 
 
-class CallResult(Value, kw_only=True):
+class CallResult(Value, frozen=True, kw_only=True):
     """What became of a `Call`.
 
     ``answered``: a whole answer is here. ``not_sent``: not a byte reached the other side.
@@ -556,7 +556,7 @@ Scope: TypeAlias = Literal["message", "conversation", "account"]
 Owner: TypeAlias = Literal["bot", "human", "paused"]
 
 
-class Context(Value, kw_only=True):
+class Context(Value, frozen=True, kw_only=True):
     """What is known of a conversation when something is sent to it."""
 
     last_event: str | None = None
@@ -565,7 +565,7 @@ class Context(Value, kw_only=True):
     reference: JSON = None
 
 
-class Outgoing(Value, kw_only=True):
+class Outgoing(Value, frozen=True, kw_only=True):
     """One visible send. `id` stays the same over retries; `attempt` counts from 1."""
 
     id: str
@@ -579,13 +579,13 @@ class Outgoing(Value, kw_only=True):
     attempt: int = 1
 
 
-class Sent(Value, kw_only=True):
+class Sent(Value, frozen=True, kw_only=True):
     """The platform took it and named it."""
 
     mids: tuple[str, ...] = ()
 
 
-class Retry(Value, kw_only=True):
+class Retry(Value, frozen=True, kw_only=True):
     """Not now: again at `at`, or when the backoff says if None; `scope` waits with it."""
 
     at: float | None = None
@@ -593,14 +593,14 @@ class Retry(Value, kw_only=True):
     reason: str = ""
 
 
-class Refused(Value, kw_only=True):
+class Refused(Value, frozen=True, kw_only=True):
     """Not like this: `scope` ``message`` ends it; the wider ones stop that lane and end nothing."""
 
     reason: str
     scope: Scope = "message"
 
 
-class UnknownOutcome(Value, kw_only=True):
+class UnknownOutcome(Value, frozen=True, kw_only=True):
     """It may have been shown; the platform did not say."""
 
     reason: str
@@ -609,7 +609,7 @@ class UnknownOutcome(Value, kw_only=True):
 Outcome: TypeAlias = Sent | Retry | Refused | UnknownOutcome
 
 
-class Turn(Value, kw_only=True):
+class Turn(Value, frozen=True, kw_only=True):
     """What an agent is asked: the event, and what was already said in earlier attempts at it."""
 
     id: int

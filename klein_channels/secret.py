@@ -18,9 +18,31 @@ HIDDEN = "[secret]"
 SHORTEST_REDACTED = 6
 """Shorter secrets are not searched for: replacing every "a" of a log would hide the log itself."""
 
-_alive: weakref.WeakSet[Secret] = weakref.WeakSet()
-_pattern: tuple[int, re.Pattern[str] | None] = (0, None)
-_changes = 0
+
+class _Known:
+    """The secrets that are alive, and the pattern that finds them, made anew when one was added."""
+
+    def __init__(self) -> None:
+        self._alive: weakref.WeakSet[Secret] = weakref.WeakSet()
+        self._pattern: re.Pattern[str] | None = None
+        self._stale = False
+
+    def add(self, secret: Secret) -> None:
+        self._alive.add(secret)
+        self._stale = True
+
+    def hide(self, text: str) -> str:
+        if self._stale:
+            self._stale = False
+            spellings = {s for secret in self._alive for s in _spellings(secret.reveal())}
+            longest_first = sorted(
+                (s for s in spellings if len(s) >= SHORTEST_REDACTED), key=len, reverse=True
+            )
+            self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+
+_known = _Known()
 
 
 class Secret:
@@ -29,10 +51,8 @@ class Secret:
     __slots__ = ("__weakref__", "_text")
 
     def __init__(self, text: str) -> None:
-        global _changes
         self._text = text
-        _alive.add(self)
-        _changes += 1
+        _known.add(self)
 
     def reveal(self) -> str:
         """The text itself."""
@@ -60,21 +80,7 @@ class Secret:
 
 def redact(text: str) -> str:
     """`text` with every known secret replaced, in each of the spellings in which it may travel."""
-    pattern = _current_pattern()
-    return text if pattern is None else pattern.sub(HIDDEN, text)
-
-
-def _current_pattern() -> re.Pattern[str] | None:
-    global _pattern
-    made_for, pattern = _pattern
-    if made_for != _changes:
-        spellings = {
-            s for secret in _alive for s in _spellings(secret.reveal()) if len(s) >= SHORTEST_REDACTED
-        }
-        longest_first = sorted(spellings, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        _pattern = (_changes, pattern)
-    return pattern
+    return _known.hide(text)
 
 
 def _spellings(text: str) -> set[str]:
