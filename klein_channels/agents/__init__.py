@@ -1,0 +1,1 @@
+"""What answers: one file per kind of agent."""
