@@ -23,7 +23,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_turns: int = 10_000
     """Conversations that may be at work at once, for agents that need no thread."""
     agent_threads: int = 10
-    agent_queue: int = 1000
+    """Turns of synchronous agents at once; the others wait in the inbox, where nothing is lost."""
     agent_deadline: float = 60.0
     agent_tries: int = 3
     agent_patience: float = 120.0
@@ -36,9 +36,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     apology: str = "Sorry, something went wrong. Please try again."
     max_unsent_replies: int = 20
     """Replies of one conversation that may wait before its next turn waits for them."""
-    turn_burst: int = 120
-    turn_rate: float = 2.0
-    """Turns of one sender at once, and how many a second are added."""
     typing_after: float = 1.0
     typing_every: float = 15.0
     typing_cancel: float = 0.3

@@ -1,0 +1,227 @@
+"""
+Where everything that waits is kept.
+
+One protocol, `Store`, for every engine. Each method is one durable transaction (several callers may
+share its commit); its Deferred fires after the commit, or fails with `StoreError` and then nothing
+was changed. Times are passed in, so that a test's clock is the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ..errors import ConfigError
+from ..model import (
+    JSON,
+    Address,
+    AnyEvent,
+    Context,
+    Message,
+    Owner,
+    Turn,
+    Value,
+)
+
+
+class Arrival(Value, frozen=True, kw_only=True):
+    """An event on its way in, with what `intake` decided about it."""
+
+    event: AnyEvent
+    conversation: str
+    dedupe: bytes
+    turn: bool
+    """Whether an agent answers it."""
+    by_person: bool
+    """Whether it counts as the last thing a person did here."""
+    owner: Owner | None = None
+    """The owner that it sets."""
+    settles: int | None = None
+    """The outbox row that it proves to have been shown."""
+    mid: str | None = None
+
+
+class NotNow(Value, frozen=True, kw_only=True):
+    """There is work in this conversation, but it waits; the store's `due` tells when."""
+
+
+class StartedTurn(Value, frozen=True, kw_only=True):
+    """A turn that was started for the caller, and the structured payloads offered here before."""
+
+    turn: Turn
+    address: Address
+    failures: int = 0
+    first_failure: float | None = None
+    offers: frozenset[str] = frozenset()
+    context: Context = Context()
+    more: bool = False
+    """Whether other events may wait behind it."""
+
+
+class Reply(Value, frozen=True, kw_only=True):
+    """One row for the outbox: a message with exactly one visible part."""
+
+    address: Address
+    message: Message
+    attempt: int = 1
+    """The attempt of its turn; 0 for a deterministic agent, whose attempts continue each other."""
+    ordinal: int = 0
+    part: int = 0
+    cause: str | None = None
+
+
+class Claim(Value, frozen=True, kw_only=True):
+    """A row of the outbox that the caller, and nobody else, sends now."""
+
+    row: int
+    id: str
+    conversation: str
+    address: Address
+    message: Message
+    cause: str | None
+    context: Context
+    tries: int
+    """How often it was tried, this time included."""
+    first_at: float
+    repeated: bool = False
+
+
+class Settlement(Value, frozen=True, kw_only=True):
+    """What became of a claim; `due_at` for the states that wait."""
+
+    state: Literal["sent", "waiting", "unknown", "held", "dead"]
+    due_at: float = 0.0
+    mids: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class EndOfTurn(Value, frozen=True, kw_only=True):
+    """How a turn ends, with its last replies, in one transaction.
+
+    ``done`` is the ordinary end, ``retry`` starts again at `due_at`, ``dead`` is a dead letter.
+    `state` is what the agent wants to remember, as JSON text; None changes nothing.
+    """
+
+    state: Literal["done", "retry", "dead"]
+    replies: tuple[Reply, ...] = ()
+    offers: tuple[str, ...] = ()
+    remember: bytes | None = None
+    owner: Owner | None = None
+    due_at: float | None = None
+    error: str | None = None
+    failed: bool = False
+    """Whether this attempt counts as a failure (a stop of the server does not)."""
+
+
+class DeadLetter(Value, frozen=True, kw_only=True):
+    """Something that was given up: a turn (``turn-7``) or a reply (``reply-9``)."""
+
+    id: str
+    kind: Literal["turn", "reply"]
+    conversation: str
+    at: float
+    reason: str
+    content: JSON
+    """The events of a turn, the message of a reply, as JSON."""
+
+
+class Due(Value, frozen=True, kw_only=True):
+    """Conversations with something whose time has come."""
+
+    turns: tuple[str, ...] = ()
+    replies: tuple[str, ...] = ()
+
+
+class Stats(Value, frozen=True, kw_only=True):
+    """How much waits: events, open replies, dead letters; `oldest` is a time or None."""
+
+    waiting_events: int
+    open_replies: int
+    dead_letters: int
+    oldest: float | None
+
+
+class Store(Protocol):
+    """What every engine does."""
+
+    def open(self, now: float) -> None:
+        """Connect and bring the schema up to date; raise `StartError`.
+
+        What a dead process had begun is taken over: its sends become ``unknown``.
+        """
+
+    def close(self) -> Deferred[None]:
+        """Finish what was asked and let go."""
+
+    def enqueue(self, arrivals: Sequence[Arrival], now: float) -> Deferred[list[int | None]]:
+        """Store events; their numbers in the order of acceptance, None for a duplicate."""
+
+    def start_turn(
+        self, conversation: str, now: float, *, deterministic: bool
+    ) -> Deferred[StartedTurn | NotNow | None]:
+        """Start, or start again, the next turn of a conversation; None when nothing waits there.
+
+        A turn that is started again withdraws its unclaimed replies, unless it is deterministic.
+        """
+
+    def add_replies(
+        self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
+    ) -> Deferred[bool]:
+        """Commit replies while their turn goes on; False if the turn is no longer the caller's."""
+
+    def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[bool]:
+        """End a turn; False if it is no longer the caller's."""
+
+    def post(
+        self, conversation: str, replies: Sequence[Reply], key: str | None, now: float
+    ) -> Deferred[bool]:
+        """Commit a message that nobody asked for; False if one with the same `key` was there."""
+
+    def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
+        """Claim the oldest unsent reply of a conversation; the claim checks its owner."""
+
+    def settle_reply(
+        self, claim: Claim, settlement: Settlement, now: float
+    ) -> Deferred[Claim | NotNow | None]:
+        """Record what became of a claim and claim the next one."""
+
+    def postpone(self, conversation: str, until: float) -> Deferred[None]:
+        """Let the open replies of a conversation wait: its account takes nothing before then."""
+
+    def set_owner(self, conversation: str, owner: Owner) -> Deferred[None]:
+        """Give a conversation to the bot, a human or nobody."""
+
+    def waiting(self) -> Deferred[Due]:
+        """All conversations with anything open, oldest first; asked once, at the start."""
+
+    def due(self, now: float, limit: int) -> Deferred[Due]:
+        """Conversations with a retry, a replay or a reply whose time has come."""
+
+    def dead_letters(self, after: str | None, limit: int) -> Deferred[list[DeadLetter]]:
+        """Dead letters, oldest first, behind the one named `after`."""
+
+    def dead_letter(self, letter_id: str) -> Deferred[DeadLetter | None]:
+        """One dead letter."""
+
+    def redrive(self, letter_id: str, action: Literal["replay", "discard"], now: float) -> Deferred[bool]:
+        """Try a dead letter again under its old id, or put it away; False if there is none."""
+
+    def stats(self) -> Deferred[Stats]:
+        """How much waits."""
+
+    def purge(self, seen_before: float, finished_before: float) -> Deferred[int]:
+        """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone."""
+
+
+def open_url(url: str) -> tuple[Literal["sqlite", "memory"], str]:
+    """The engine and the path that a store URL names; raise `ConfigError` for any other."""
+    if url == "memory:":
+        return "memory", ""
+    scheme, found, path = url.partition(":///")
+    if scheme == "sqlite" and found and path:
+        return "sqlite", path
+    if scheme in ("postgresql", "postgres"):
+        raise ConfigError("store: PostgreSQL is not available yet; use sqlite:///PATH")
+    raise ConfigError(f"store: {url!r} is no store; use sqlite:///PATH (four slashes for /PATH) or memory:")

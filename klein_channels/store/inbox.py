@@ -1,0 +1,238 @@
+"""What happens to the tables when events arrive and turns run. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
+from . import Arrival, EndOfTurn, NotNow, Reply, StartedTurn
+from .outbox import OPEN, context_of, insert_replies
+
+OFFERS_KEPT = 60
+Row = sqlite3.Row
+
+
+def enqueue(db: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
+    """Store what is new among `arrivals`; their numbers, None for what was there."""
+    return [_enqueue_one(db, arrival, now) for arrival in arrivals]
+
+
+def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | None:
+    new = db.execute("INSERT INTO seen (key, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (arrival.dedupe, now))
+    if new.rowcount == 0:
+        return None
+    event, key = arrival.event, arrival.conversation
+    owner: Owner = "bot"
+    if arrival.by_person or arrival.owner:
+        owner = _touch(db, arrival, now)
+    if arrival.settles is not None:
+        db.execute(
+            "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
+            " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown')",
+            (msgspec.json.encode([arrival.mid] if arrival.mid else []), now, arrival.settles, key),
+        )
+    state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
+    stored = db.execute(
+        "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?)",
+        (key, to_json(event), now, state),
+    )
+    return stored.lastrowid
+
+
+def _touch(db: sqlite3.Connection, arrival: Arrival, now: float) -> Owner:
+    """Note what a person or a handover did to the conversation; the owner afterwards."""
+    last = (arrival.event.id, now) if arrival.by_person else (None, None)
+    row = db.execute(
+        "INSERT INTO conversation (key, owner, last_id, last_at) VALUES (?1, coalesce(?2, 'bot'), ?3, ?4)"
+        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(?2, owner), last_id = coalesce(?3, last_id),"
+        " last_at = coalesce(?4, last_at) RETURNING owner",
+        (arrival.conversation, arrival.owner, *last),
+    ).fetchone()
+    if arrival.by_person:
+        # A person is here again: what the platform refused for this conversation may pass now.
+        db.execute(
+            "UPDATE outbox SET state = 'waiting', due_at = ? WHERE conversation = ? AND state = 'held'",
+            (now, arrival.conversation),
+        )
+    owner: Owner = row["owner"]
+    return owner
+
+
+def start_turn(
+    db: sqlite3.Connection, key: str, now: float, *, deterministic: bool, most_unsent: int
+) -> StartedTurn | NotNow | None:
+    """Start the next turn of a conversation, the one that was interrupted before any new one."""
+    conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
+    row = db.execute(
+        "SELECT * FROM turn WHERE conversation = ? AND state IN ('running', 'retry')", (key,)
+    ).fetchone()
+    row = (
+        row
+        or db.execute(
+            "SELECT * FROM turn WHERE conversation = ? AND state = 'queued' ORDER BY id LIMIT 1", (key,)
+        ).fetchone()
+    )
+    events = _oldest_waiting(db, key)
+    if row is None and not events:
+        return None
+    owner = conversation["owner"] if conversation else "bot"
+    if owner == "human":
+        _withhold_turns(db, key, now)
+        return None
+    if owner == "paused" or (row and row["due_at"] is not None and row["due_at"] > now):
+        return NotNow()
+    if row is None and _unsent(db, key) >= most_unsent:
+        return NotNow()
+    more = row is not None or len(events) > 1
+    return _started(db, conversation, row or _new_turn(db, key, events[0], now), now, deterministic, more)
+
+
+def _oldest_waiting(db: sqlite3.Connection, key: str) -> list[Row]:
+    """The oldest waiting event, and the one behind it as a sign that there are more."""
+    return db.execute(
+        "SELECT id FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 2", (key,)
+    ).fetchall()
+
+
+def _unsent(db: sqlite3.Connection, key: str) -> int:
+    count: int = db.execute(
+        f"SELECT count(*) FROM outbox WHERE conversation = ? AND state IN {OPEN}", (key,)
+    ).fetchone()[0]
+    return count
+
+
+def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
+    """What came, or was begun, before a human took over is the human's."""
+    db.execute("UPDATE inbox SET state = 'withheld' WHERE conversation = ? AND state = 'waiting'", (key,))
+    db.execute(
+        "UPDATE turn SET state = 'withheld', ended_at = ?"
+        " WHERE conversation = ? AND state IN ('running', 'retry', 'queued')",
+        (now, key),
+    )
+
+
+def _new_turn(db: sqlite3.Connection, key: str, event: Row, now: float) -> Row:
+    row: Row = db.execute(
+        "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)"
+        " VALUES (?, ?, ?, 0, 'running', ?) RETURNING *",
+        (key, event["id"], event["id"], now),
+    ).fetchone()
+    db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (row["id"], event["id"]))
+    return row
+
+
+def _started(
+    db: sqlite3.Connection, conversation: Row | None, row: Row, now: float, deterministic: bool, more: bool
+) -> StartedTurn:
+    attempt = row["attempt"] + 1
+    db.execute(
+        "UPDATE turn SET state = 'running', attempt = ?, due_at = NULL WHERE id = ?", (attempt, row["id"])
+    )
+    said: tuple[Message, ...] = ()
+    if attempt > 1:
+        said = _already_said(db, row["id"], now, deterministic)
+    events = tuple(_events_of(db, row))
+    turn = Turn(
+        id=row["id"],
+        conversation=row["conversation"],
+        events=events,
+        attempt=attempt,
+        already_said=said,
+        state=_column(conversation, "state"),
+    )
+    return StartedTurn(
+        turn=turn,
+        address=events[-1].address,
+        failures=row["failures"],
+        first_failure=row["first_failure"],
+        offers=frozenset(_column(conversation, "offers") or ()),
+        context=context_of(conversation),
+        more=more,
+    )
+
+
+def _already_said(db: sqlite3.Connection, turn: int, now: float, deterministic: bool) -> tuple[Message, ...]:
+    """Withdraw what nobody has begun to send, unless the next attempt says the same; what stays."""
+    if not deterministic:
+        db.execute(
+            "UPDATE outbox SET state = 'withdrawn', settled_at = ? WHERE turn = ? AND state = 'waiting'",
+            (now, turn),
+        )
+    rows = db.execute(
+        "SELECT message FROM outbox WHERE turn = ? AND state NOT IN ('withdrawn', 'dead', 'discarded')"
+        " ORDER BY id",
+        (turn,),
+    )
+    return tuple(message for row in rows if isinstance(message := from_json(row["message"]), Message))
+
+
+def _events_of(db: sqlite3.Connection, turn: Row) -> list[AnyEvent]:
+    rows = db.execute("SELECT event FROM inbox WHERE turn = ? ORDER BY id", (turn["id"],))
+    return [cast("AnyEvent", from_json(row["event"])) for row in rows]
+
+
+def add_replies(
+    db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
+) -> bool:
+    """Commit replies of a turn that goes on; False, and nothing, if the turn is not the caller's."""
+    if not _is_running(db, turn):
+        return False
+    _note_offers(db, turn.conversation, offers)
+    insert_replies(db, turn.conversation, replies, now, turn=turn.id)
+    return True
+
+
+def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> bool:
+    """End a turn with its last replies; False, and nothing, if the turn is not the caller's."""
+    if not add_replies(db, turn, end.replies, end.offers, now):
+        return False
+    db.execute(
+        "UPDATE turn SET state = ?1, due_at = ?2, error = ?3, failures = failures + ?4,"
+        " first_failure = coalesce(first_failure, CASE WHEN ?4 THEN ?5 END),"
+        " ended_at = CASE WHEN ?1 = 'retry' THEN NULL ELSE ?5 END WHERE id = ?6",
+        (end.state, end.due_at, end.error, int(end.failed), now, turn.id),
+    )
+    if end.owner is not None:
+        # The words with which the bot hands over still go out, whatever the owner is then.
+        db.execute(f"UPDATE outbox SET final_word = 1 WHERE turn = ? AND state IN {OPEN}", (turn.id,))
+        set_owner(db, turn.conversation, end.owner)
+    if end.remember is not None:
+        _upsert(db, turn.conversation, "state", end.remember)
+    return True
+
+
+def set_owner(db: sqlite3.Connection, key: str, owner: Owner) -> None:
+    """Give a conversation to the bot, a human or nobody."""
+    _upsert(db, key, "owner", owner)
+
+
+def _is_running(db: sqlite3.Connection, turn: Turn) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
+    ).fetchone()
+    return row is not None
+
+
+def _note_offers(db: sqlite3.Connection, key: str, offers: Sequence[str]) -> None:
+    if not offers:
+        return
+    row = db.execute("SELECT offers FROM conversation WHERE key = ?", (key,)).fetchone()
+    known = [offer for offer in (_column(row, "offers") or []) if offer not in offers]
+    _upsert(db, key, "offers", msgspec.json.encode([*known, *offers][-OFFERS_KEPT:]))
+
+
+def _upsert(db: sqlite3.Connection, key: str, column: str, value: object) -> None:
+    db.execute(
+        f"INSERT INTO conversation (key, {column}) VALUES (?1, ?2)"
+        f" ON CONFLICT (key) DO UPDATE SET {column} = ?2",
+        (key, value),
+    )
+
+
+def _column(row: Row | None, name: str) -> JSON:
+    """The JSON in a column of a row that may be missing."""
+    return msgspec.json.decode(row[name]) if row is not None and row[name] else None

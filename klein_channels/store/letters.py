@@ -1,0 +1,158 @@
+"""Dead letters and other listings: what an operator asks for. Reads go over a connection of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Literal
+
+import msgspec
+
+from . import DeadLetter, Due, Stats
+from .outbox import OPEN
+
+Row = sqlite3.Row
+PURGE_CHUNK = 200
+_LETTERS = """
+    SELECT 'turn' AS kind, id, conversation, ended_at AS at, error FROM turn WHERE state = 'dead'
+    UNION ALL
+    SELECT 'reply', id, conversation, settled_at, error FROM outbox WHERE state = 'dead'
+"""
+
+
+_SEEN = (
+    "DELETE FROM seen WHERE key IN"
+    " (SELECT key FROM seen WHERE key >= x'00000001' AND key < ? AND at < ? LIMIT ?)"
+)
+_SEEN_UNTIMED = (
+    "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE key < x'00000001' AND at < ? LIMIT ?)"
+)
+_FINISHED = (
+    "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE started_at < ?"
+    " AND state IN ('done', 'withheld', 'discarded') ORDER BY id LIMIT ?)",
+    "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ?"
+    " AND state IN ('sent', 'withheld', 'withdrawn', 'discarded') ORDER BY id LIMIT ?)",
+    # An event stays as long as the turn that took it.
+    "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < ? AND (state IN"
+    " ('observed', 'withheld') OR (state = 'taken' AND turn NOT IN (SELECT id FROM turn)))"
+    " ORDER BY id LIMIT ?)",
+)
+
+
+def dead_letters(db: sqlite3.Connection, after: str | None, limit: int) -> list[DeadLetter]:
+    """Dead letters by time, behind the one named `after`."""
+    start = _place_of(db, after)
+    rows = db.execute(
+        f"SELECT * FROM ({_LETTERS}) WHERE (at, kind, id) > (?, ?, ?) ORDER BY at, kind, id LIMIT ?",
+        (*start, limit),
+    ).fetchall()
+    return [_letter(db, row) for row in rows]
+
+
+def dead_letter(db: sqlite3.Connection, letter_id: str) -> DeadLetter | None:
+    """The dead letter of that name."""
+    kind, number = _named(letter_id)
+    row = db.execute(f"SELECT * FROM ({_LETTERS}) WHERE kind = ? AND id = ?", (kind, number)).fetchone()
+    return _letter(db, row) if row else None
+
+
+def redrive(db: sqlite3.Connection, letter_id: str, action: Literal["replay", "discard"], now: float) -> bool:
+    """Try a dead letter again under its old id, or put it away; False if there is none."""
+    kind, number = _named(letter_id)
+    if action == "discard":
+        table = "turn" if kind == "turn" else "outbox"
+        done = db.execute(
+            f"UPDATE {table} SET state = 'discarded' WHERE id = ? AND state = 'dead'", (number,)
+        )
+    elif kind == "turn":
+        done = db.execute(
+            "UPDATE turn SET state = 'queued', due_at = ?, failures = 0, first_failure = NULL,"
+            " ended_at = NULL WHERE id = ? AND state = 'dead'",
+            (now, number),
+        )
+    else:
+        done = db.execute(
+            "UPDATE outbox SET state = 'waiting', due_at = ?1, first_at = ?1, settled_at = NULL,"
+            " repeated = 0 WHERE id = ?2 AND state = 'dead'",
+            (now, number),
+        )
+    return done.rowcount == 1
+
+
+def waiting(db: sqlite3.Connection) -> Due:
+    """All conversations with something open, those that wait longest first."""
+    turns = db.execute(
+        "SELECT conversation FROM (SELECT conversation, first_event AS first FROM turn"
+        " WHERE state IN ('running', 'retry', 'queued') UNION ALL"
+        " SELECT conversation, min(id) FROM inbox WHERE state = 'waiting' GROUP BY conversation)"
+        " GROUP BY conversation ORDER BY min(first)"
+    )
+    replies = db.execute(
+        f"SELECT conversation FROM outbox WHERE state IN {OPEN} GROUP BY conversation ORDER BY min(id)"
+    )
+    return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
+
+
+def due(db: sqlite3.Connection, now: float, limit: int) -> Due:
+    """Conversations with a retry, a replay or a reply whose time has come."""
+    turns = db.execute(
+        "SELECT conversation FROM turn WHERE state IN ('retry', 'queued') AND due_at <= ?"
+        " ORDER BY due_at LIMIT ?",
+        (now, limit),
+    )
+    replies = db.execute(
+        "SELECT conversation FROM outbox WHERE state IN ('waiting', 'unknown', 'held') AND due_at <= ?"
+        " ORDER BY due_at LIMIT ?",
+        (now, limit),
+    )
+    return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
+
+
+def stats(db: sqlite3.Connection) -> Stats:
+    """How much waits."""
+    events, oldest = db.execute(
+        "SELECT count(*), min(received_at) FROM inbox WHERE state = 'waiting'"
+    ).fetchone()
+    replies = db.execute(f"SELECT count(*) FROM outbox WHERE state IN {OPEN}").fetchone()[0]
+    dead = db.execute(f"SELECT count(*) FROM ({_LETTERS})").fetchone()[0]
+    return Stats(waiting_events=events, open_replies=replies, dead_letters=dead, oldest=oldest)
+
+
+def purge(db: sqlite3.Connection, seen_hour: bytes, seen_before: float, finished_before: float) -> int:
+    """Delete one chunk of what is over; how many rows went."""
+    overs: tuple[tuple[str, tuple[object, ...]], ...] = (
+        (_SEEN, (seen_hour, seen_before)),
+        (_SEEN_UNTIMED, (seen_before,)),
+        *((query, (finished_before,)) for query in _FINISHED),
+    )
+    return sum(db.execute(query, (*values, PURGE_CHUNK)).rowcount for query, values in overs)
+
+
+def _named(letter_id: str) -> tuple[str, int]:
+    kind, _, number = letter_id.partition("-")
+    return (kind, int(number)) if kind in ("turn", "reply") and number.isdecimal() else ("", 0)
+
+
+def _place_of(db: sqlite3.Connection, letter_id: str | None) -> tuple[float, str, int]:
+    found = dead_letter(db, letter_id) if letter_id else None
+    return (found.at, *_named(found.id)) if found else (float("-inf"), "", 0)
+
+
+def _letter(db: sqlite3.Connection, row: Row) -> DeadLetter:
+    if row["kind"] == "turn":
+        bodies = db.execute("SELECT event FROM inbox WHERE turn = ? ORDER BY id", (row["id"],))
+        content = [msgspec.json.decode(body["event"]) for body in bodies]
+    else:
+        body = db.execute("SELECT message FROM outbox WHERE id = ?", (row["id"],)).fetchone()
+        content = msgspec.json.decode(body["message"])
+    return DeadLetter(
+        id=f"{row['kind']}-{row['id']}",
+        kind=row["kind"],
+        conversation=row["conversation"],
+        at=row["at"],
+        reason=row["error"] or "",
+        content=content,
+    )
+
+
+def _firsts(rows: list[Row]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row["conversation"] for row in rows))

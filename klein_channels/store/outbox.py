@@ -1,0 +1,124 @@
+"""What happens to the outbox. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from ..model import Address, Context, Message, from_json, to_json
+from . import Claim, NotNow, Reply, Settlement
+
+OPEN = "('waiting', 'sending', 'unknown', 'held')"
+Row = sqlite3.Row
+
+
+def insert_replies(
+    db: sqlite3.Connection,
+    conversation: str,
+    replies: Sequence[Reply],
+    now: float,
+    *,
+    turn: int | None = None,
+    key: str | None = None,
+) -> int:
+    """Store rows to be sent; how many were new (a place or key that is taken keeps what it has)."""
+    new = 0
+    for reply in replies:
+        new += db.execute(
+            "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part, key,"
+            " state, due_at, first_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (
+                *(conversation, str(reply.address), to_json(reply.message), reply.cause),
+                *(turn, reply.attempt, reply.ordinal, reply.part, key, now, now, now),
+            ),
+        ).rowcount
+    return new
+
+
+def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> Claim | NotNow | None:
+    """Take the oldest open reply of a conversation, if it is its time and a bot's to send."""
+    while True:
+        row = db.execute(
+            f"SELECT * FROM outbox WHERE conversation = ? AND state IN {OPEN} ORDER BY id LIMIT 1", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        if row["state"] == "sending" or row["due_at"] > now:
+            return NotNow()
+        conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
+        owner = conversation["owner"] if conversation else "bot"
+        if owner == "paused":
+            return NotNow()
+        if owner == "human" and not row["final_word"]:
+            _close(db, row, "withheld", now)
+        elif row["state"] == "held":
+            _close(db, row, "dead", now, f"held until its patience ended: {row['error']}")
+        else:
+            return _claimed(db, instance, row, conversation)
+
+
+def _close(db: sqlite3.Connection, row: Row, state: str, now: float, error: str | None = None) -> None:
+    db.execute(
+        "UPDATE outbox SET state = ?, settled_at = ?, error = coalesce(?, error) WHERE id = ?",
+        (state, now, error, row["id"]),
+    )
+
+
+def _claimed(db: sqlite3.Connection, instance: str, row: Row, conversation: Row | None) -> Claim:
+    repeated = row["state"] == "unknown"
+    tries = row["tries"] + 1
+    db.execute(
+        "UPDATE outbox SET state = 'sending', tries = ?, repeated = max(repeated, ?) WHERE id = ?",
+        (tries, repeated, row["id"]),
+    )
+    message = from_json(row["message"])
+    assert isinstance(message, Message), "the outbox holds messages"
+    return Claim(
+        row=row["id"],
+        id=f"{instance}-{row['id']}",
+        conversation=row["conversation"],
+        address=Address.parse(row["address"]),
+        message=message,
+        cause=row["cause"],
+        context=context_of(conversation),
+        tries=tries,
+        first_at=row["first_at"],
+        repeated=repeated or bool(row["repeated"]),
+    )
+
+
+def context_of(conversation: Row | None) -> Context:
+    """What a row of `conversation` says to those who send there."""
+    if conversation is None:
+        return Context()
+    reference = conversation["reference"]
+    return Context(
+        last_event=conversation["last_id"],
+        last_at=conversation["last_at"],
+        owner=conversation["owner"],
+        reference=msgspec.json.decode(reference) if reference else None,
+    )
+
+
+def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> None:
+    """Record the outcome, unless an echo has settled the row already."""
+    ended = settlement.state in ("sent", "dead")
+    db.execute(
+        "UPDATE outbox SET state = ?, due_at = ?, mids = ?, error = coalesce(?, error), settled_at = ?"
+        " WHERE id = ? AND state = 'sending' AND tries = ?",
+        (
+            *(settlement.state, settlement.due_at, msgspec.json.encode(settlement.mids), settlement.error),
+            *(now if ended else None, claim.row, claim.tries),
+        ),
+    )
+
+
+def postpone(db: sqlite3.Connection, key: str, until: float) -> None:
+    """Let the open replies of a conversation wait until `until`."""
+    db.execute(
+        "UPDATE outbox SET due_at = ?1 WHERE conversation = ?2 AND state = 'waiting' AND due_at < ?1",
+        (until, key),
+    )
