@@ -1,0 +1,150 @@
+"""
+How a connection comes about: to a name or to an address, and through a finished TLS handshake.
+
+Twisted's own TLS endpoint is connected before the handshake has begun. Here a connection is one only
+when the other side's certificate was accepted: until then nothing of a request is on its way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+AddressEndpoint: TypeAlias = Callable[[Any, str, int, float], IStreamClientEndpoint]
+"""(reactor, address, port, timeout in seconds) -> the way there."""
+
+
+def address_endpoint(reactor: Any, address: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Plain TCP to exactly this address."""
+    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+    return kind(reactor, address, port, timeout=timeout)
+
+
+def name_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Plain TCP to whatever addresses the reactor finds for `host`."""
+    if isIPAddress(host) or isIPv6Address(host):
+        return address_endpoint(reactor, host, port, timeout)
+    return HostnameEndpoint(reactor, host, port, timeout=timeout)
+
+
+@implementer(IStreamClientEndpoint)
+class SecureEndpoint:
+    """TLS over another endpoint: connected when the certificate was accepted.
+
+    `limit` is how many decrypted bytes one connection may bring before it is dropped.
+    """
+
+    def __init__(
+        self,
+        clock: Any,
+        tcp: IStreamClientEndpoint,
+        creator: IOpenSSLClientConnectionCreator,
+        limit: float = math.inf,
+    ) -> None:
+        self._clock = clock
+        self._tcp = tcp
+        self._creator = creator
+        self._limit = limit
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect, shake hands, and only then let the protocol know."""
+        handshakes = _HandshakeFactory(protocolFactory, self._limit)
+        tls = TLSMemoryBIOFactory(self._creator, True, handshakes, self._clock)
+        connecting: Deferred[Any] = self._tcp.connect(tls)
+        return connecting.addCallback(_secured)
+
+
+def _secured(tls: Any) -> Deferred[IProtocol]:
+    secured: Deferred[IProtocol] = tls.wrappedProtocol.secured
+    return secured
+
+
+class _HandshakeFactory(Factory):
+    noisy = False
+
+    def __init__(self, inner: IProtocolFactory, limit: float) -> None:
+        self._inner = inner
+        self._limit = limit
+
+    def buildProtocol(self, addr: Any) -> _Handshake | None:
+        inner = self._inner.buildProtocol(addr)
+        return None if inner is None else _Handshake(inner, self._limit)
+
+
+@implementer(IHandshakeListener)
+class _Handshake(Protocol):
+    """Keeps a protocol waiting until TLS is established, then passes everything on."""
+
+    def __init__(self, inner: Any, limit: float) -> None:
+        self._inner = inner
+        self._left = limit
+        self._established = False
+        self.secured: Deferred[IProtocol] = Deferred(self._cancelled)
+
+    def handshakeCompleted(self) -> None:
+        """TLS stands, unless the certificate was just refused: then the connection is ending."""
+        transport: Any = self.transport
+        if not transport.disconnecting:
+            self._established = True
+            self._inner.makeConnection(transport)
+            self.secured.callback(self._inner)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Decrypted bytes."""
+        self._left -= len(data)
+        if self._left < 0:
+            transport: Any = self.transport
+            transport.abortConnection()
+        else:
+            self._inner.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, established or not."""
+        if self._established:
+            self._inner.connectionLost(reason)
+        else:
+            self.secured.errback(reason)
+
+    def _cancelled(self, secured: Deferred[IProtocol]) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+class FirstReachable:
+    """Several endpoints of one host, tried in their order."""
+
+    def __init__(self, endpoints: Sequence[IStreamClientEndpoint]) -> None:
+        self._endpoints = endpoints
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect to the first that lets us; the last one's failure if none does."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, protocolFactory: IProtocolFactory) -> IProtocol:
+        *others, last = self._endpoints
+        for endpoint in others:
+            try:
+                return await endpoint.connect(protocolFactory)
+            except (CancelledError, ConnectingCancelledError):
+                raise
+            except Exception:  # noqa: S112 - the next address is the answer to it
+                continue
+        return await last.connect(protocolFactory)
