@@ -1,0 +1,273 @@
+"""
+A message as a platform can show it: `fit` splits what is too long and degrades what the platform lacks.
+
+Nothing is lost. What a button, a card or a suggested answer cannot hold is said in words before it, or in
+its place; a title that is cut is also given in full. Pure: the same message and capabilities give the same
+parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from .channel import Capabilities
+from .model import (
+    AnyPart,
+    Audio,
+    Button,
+    Buttons,
+    Card,
+    Carousel,
+    Custom,
+    File,
+    Image,
+    Location,
+    Message,
+    QuickReplies,
+    QuickReply,
+    Text,
+    Video,
+)
+from .replies import place_in_words
+from .text import WIDEST, measure, shorten, split
+
+NO_WORDS = "…"
+"""Stands where a platform wants words and the message has none: over buttons, on a button, on a card."""
+
+_Media: TypeAlias = Image | Audio | Video | File
+
+
+def fit(message: Message, capabilities: Capabilities) -> list[AnyPart]:
+    """The visible sends that `message` is on a platform with `capabilities`, in their order.
+
+    Each is showable as it is. White space alone gives nothing. The format of a text is kept on all its
+    pieces; what is added to it in words is plain. The icon of a quick reply goes with the quick reply.
+    """
+    return [shown for part in message.parts for shown in _fitted(part, capabilities)]
+
+
+def _fitted(part: AnyPart, able: Capabilities) -> Sequence[AnyPart]:
+    match part:
+        case Text():
+            return _pieces(part, able)
+        case Buttons():
+            return _fit_buttons(part, able)
+        case QuickReplies():
+            return _fit_quick_replies(part, able)
+        case Carousel():
+            return list(_fit_carousel(part, able))
+        case Location():
+            return [part] if able.location else _pieces(Text(text=place_in_words(part)), able)
+        case Custom():
+            return [part] if able.custom else _pieces(Text(text=_json_in_words(part)), able)
+        case Image() | Audio() | Video() | File():
+            return [part] if _kind(part) in able.media else _pieces(Text(text=_media_in_words(part)), able)
+
+
+def _pieces(text: Text, able: Capabilities) -> list[Text]:
+    parts = split(text.text, able.text_limit, able.text_unit)
+    return [Text(text=part, format=text.format) for part in parts]
+
+
+def _all_pieces(texts: Iterable[Text], able: Capabilities) -> list[Text]:
+    return [piece for text in texts for piece in _pieces(text, able)]
+
+
+def _kind(part: _Media) -> str:
+    return type(part).__name__.lower()
+
+
+def _media_in_words(part: _Media) -> str:
+    name = part.alt if isinstance(part, Image) else part.name if isinstance(part, File) else None
+    return _lines(name, part.url)
+
+
+def _json_in_words(part: Custom) -> str:
+    return msgspec.json.encode(part.json).decode()
+
+
+def _lines(*lines: str | None) -> str:
+    return "\n".join(line for line in lines if line and line.strip())
+
+
+# ---------------------------------------------------------------------------------------------
+# Buttons and quick replies
+
+
+def _fit_buttons(part: Buttons, able: Capabilities) -> Sequence[AnyPart]:
+    words = Text(text=part.text, format=part.format)
+    buttons = tuple(map(_complete, part.buttons))
+    return (
+        _shown_as_buttons(words, buttons, able)
+        or _shown_as_replies(words, _replies_from(buttons), able)
+        or _all_pieces(_with_more(words, _listed(buttons)), able)
+    )
+
+
+def _fit_quick_replies(part: QuickReplies, able: Capabilities) -> Sequence[AnyPart]:
+    words = Text(text=part.text, format=part.format)
+    replies = tuple(map(_complete_reply, part.replies))
+    buttons = tuple(Button(title=r.title, payload=r.payload) for r in replies if r.title)
+    asks = any(r.ask for r in replies)
+    return (
+        _shown_as_replies(words, replies, able)
+        or (_shown_as_buttons(words, buttons, able) if not asks else [])
+        or _all_pieces(_with_more(words, _listed(buttons)), able)
+    )
+
+
+def _complete(button: Button) -> Button:
+    """A button with a title, and with a payload if it does nothing else."""
+    title = button.title.strip() or NO_WORDS
+    idle = not (button.payload or button.url or button.phone)
+    return msgspec.structs.replace(button, title=title, payload=title if idle else button.payload)
+
+
+def _complete_reply(reply: QuickReply) -> QuickReply:
+    title = reply.title.strip()
+    if reply.ask:
+        return msgspec.structs.replace(reply, title=title)
+    return msgspec.structs.replace(reply, title=title or NO_WORDS, payload=reply.payload or title or NO_WORDS)
+
+
+def _replies_from(buttons: tuple[Button, ...]) -> tuple[QuickReply, ...]:
+    """The same choice as quick replies; none if there is a link or a telephone number in it."""
+    if any(button.url or button.phone for button in buttons):
+        return ()
+    return tuple(QuickReply(title=button.title, payload=button.payload) for button in buttons)
+
+
+def _shown_as_buttons(words: Text, buttons: tuple[Button, ...], able: Capabilities) -> list[AnyPart]:
+    """The words with the buttons under their last piece; nothing if the platform cannot show them."""
+    cut = _cut_buttons(buttons, able.buttons, able)
+    room = min(able.button_text, able.text_limit)
+    if not cut or room < WIDEST[able.text_unit]:
+        return []
+    *before, last = _ending_within(room, _introduced(words, buttons, cut), able)
+    return [*before, Buttons(text=last.text, buttons=cut, format=last.format)]
+
+
+def _shown_as_replies(words: Text, replies: tuple[QuickReply, ...], able: Capabilities) -> list[AnyPart]:
+    """The words with the quick replies under their last piece; nothing if they cannot be shown."""
+    cut = tuple(
+        msgspec.structs.replace(r, title=_short(r.title, able.quick_reply_title, able)) for r in replies
+    )
+    possible = all((r.title or r.ask) and _carries(r.payload, able) for r in cut)
+    if not 0 < len(cut) <= able.quick_replies or not possible:
+        return []
+    full = tuple(Button(title=r.title) for r in replies)
+    shown = tuple(Button(title=r.title) for r in cut)
+    *before, last = _ending_within(able.text_limit, _introduced(words, full, shown), able)
+    return [*before, QuickReplies(text=last.text, replies=cut, format=last.format)]
+
+
+def _cut_buttons(buttons: tuple[Button, ...], most: int, able: Capabilities) -> tuple[Button, ...]:
+    """The buttons with titles that fit; none if one of them cannot be shown, or there are too many."""
+    cut = tuple(msgspec.structs.replace(b, title=_short(b.title, able.button_title, able)) for b in buttons)
+    possible = all(
+        button.title
+        and _carries(button.payload, able)
+        and (able.button_links or not (button.url or button.phone))
+        for button in cut
+    )
+    return cut if possible and len(cut) <= most else ()
+
+
+def _carries(payload: str | None, able: Capabilities) -> bool:
+    return payload is None or measure(payload, able.text_unit) <= able.payload_limit
+
+
+def _short(text: str, limit: int, able: Capabilities) -> str:
+    return shorten(text, limit, able.text_unit)
+
+
+def _introduced(words: Text, full: Sequence[Button], cut: Sequence[Button]) -> list[Text]:
+    """The words, and all titles in full if one of them is cut: a list with gaps would puzzle."""
+    if all(one.title == other.title for one, other in zip(full, cut, strict=True)):
+        return [words]
+    return _with_more(words, _numbered(button.title for button in full))
+
+
+def _with_more(words: Text, more: str) -> list[Text]:
+    """The words with plain ones after them; apart where they have a format that would change those."""
+    if words.format != "plain" and words.text.strip():
+        return [words, Text(text=more)]
+    return [Text(text=_lines(words.text, more))]
+
+
+def _ending_within(room: int, texts: Sequence[Text], able: Capabilities) -> list[Text]:
+    """The texts in pieces, at least one, of which the last is no longer than `room`."""
+    *before, last = _all_pieces(texts, able) or [Text(text=NO_WORDS)]
+    ends = split(last.text, room, able.text_unit)
+    return [*before, *(Text(text=end, format=last.format) for end in ends)]
+
+
+def _listed(buttons: Iterable[Button]) -> str:
+    """The buttons in words, for a platform that has none: ``1. Title``, ``2. Title: https://…``."""
+    return _numbered(": ".join(filter(None, (b.title, b.url, b.phone))) for b in buttons)
+
+
+def _numbered(lines: Iterable[str]) -> str:
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+# ---------------------------------------------------------------------------------------------
+# Carousels
+
+
+def _fit_carousel(part: Carousel, able: Capabilities) -> Iterator[AnyPart]:
+    """Runs of cards that can be shown as carousels, and each other card in its place by itself."""
+    run: list[tuple[Card, Card]] = []
+    for card in map(_complete_card, part.cards):
+        cut = _cut_card(card, able)
+        if run and (cut is None or len(run) == able.cards):
+            yield from _shown_as_carousel(run, able)
+            run = []
+        if cut is None:
+            yield from _unfolded(card, able)
+        else:
+            run.append((card, cut))
+    if run:
+        yield from _shown_as_carousel(run, able)
+
+
+def _complete_card(card: Card) -> Card:
+    return msgspec.structs.replace(
+        card,
+        title=card.title.strip() or NO_WORDS,
+        subtitle=(card.subtitle or "").strip() or None,
+        buttons=tuple(map(_complete, card.buttons)),
+    )
+
+
+def _cut_card(card: Card, able: Capabilities) -> Card | None:
+    """The card with texts that fit; None if the platform cannot show it as a card."""
+    title = _short(card.title, able.card_title, able)
+    buttons = _cut_buttons(card.buttons, able.card_buttons, able)
+    if able.cards == 0 or not title or len(buttons) < len(card.buttons):
+        return None
+    subtitle = _short(card.subtitle or "", able.card_subtitle, able) or None
+    return msgspec.structs.replace(card, title=title, subtitle=subtitle, buttons=buttons)
+
+
+def _shown_as_carousel(run: Sequence[tuple[Card, Card]], able: Capabilities) -> Iterator[AnyPart]:
+    """One carousel; before it all its words in full if one of them is cut."""
+    if any(card != cut for card, cut in run):
+        full = Text(text="\n\n".join(_card_in_words(card) for card, _ in run))
+        yield from _pieces(full, able)
+    yield Carousel(cards=tuple(cut for _, cut in run))
+
+
+def _card_in_words(card: Card) -> str:
+    return _lines(card.title, card.subtitle, *(f"– {button.title}" for button in card.buttons))
+
+
+def _unfolded(card: Card, able: Capabilities) -> Iterator[AnyPart]:
+    """A card as a picture, and as words with its buttons."""
+    if card.image_url:
+        yield from _fitted(Image(url=card.image_url), able)
+    words = Buttons(text=_lines(card.title, card.subtitle, card.url), buttons=card.buttons)
+    yield from _fit_buttons(words, able)
