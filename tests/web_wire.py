@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channel import Capabilities, ChannelOptions
 from klein_channels.model import WebhookRequest, WebhookResponse
@@ -67,6 +68,7 @@ class Wire:
         self.transport = StringTransport(peerAddress=address, lenient=True)
         self.protocol = site.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
+        self.lost = False
 
     def feed(self, data: bytes) -> bytes:
         """Give `data` to the site, unless it has closed; the answer to it."""
@@ -89,7 +91,9 @@ class Wire:
 
     def hang_up(self) -> None:
         self.transport.disconnecting = self.transport.disconnected = True
-        self.protocol.connectionLost(Failure(ConnectionDone()))
+        if not self.lost:
+            self.lost = True
+            self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
 class Served:
@@ -115,9 +119,16 @@ class Served:
             **{"default": "facebook", "public_url": "https://bot.example", **settings},
         )
         self.site = self.web.site(self.clock, **(site or {}))
+        self._wires: list[Wire] = []
 
-    def wire(self, peer: str = "203.0.113.9") -> Wire:
-        return Wire(self.site, peer)
+    def wire(self, peer: str = "203.0.113.9", site: Any = None) -> Wire:
+        self._wires.append(Wire(site or self.site, peer))
+        return self._wires[-1]
+
+    def end(self) -> None:
+        """Hang up everywhere."""
+        for wire in self._wires:
+            wire.hang_up()
 
     def ask(self, data: bytes) -> bytes:
         """The answer to `data` on a connection of its own."""
@@ -129,6 +140,15 @@ class Served:
             self.clock.advance(1)
 
 
+class WebTestCase(SynchronousTestCase):
+    """A test of services whose connections end with it."""
+
+    def serve(self, *channels: Any, **settings: Any) -> Served:
+        served = Served(*channels, **settings)
+        self.addCleanup(served.end)
+        return served
+
+
 def post(body: bytes = b"{}", path: str = "/app/webhook", headers: str = "") -> bytes:
     """The bytes of a POST."""
     head = f"POST {path} HTTP/1.1\r\nHost: anybody.example\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
@@ -137,7 +157,7 @@ def post(body: bytes = b"{}", path: str = "/app/webhook", headers: str = "") -> 
 
 def request(line: str, headers: str = "Host: anybody.example\r\n") -> bytes:
     """The bytes of a request without a body."""
-    return f"{line} HTTP/1.1\r\n{headers}\r\n".encode()
+    return f"{line} HTTP/1.1\r\n{headers}\r\n".encode("latin-1")
 
 
 def status_of(answer: bytes) -> int:
