@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
@@ -26,6 +26,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from .destinations import resolve
 
 AddressEndpoint: TypeAlias = Callable[[Any, str, int, float], IStreamClientEndpoint]
 """(reactor, address, port, timeout in seconds) -> the way there."""
@@ -41,6 +43,8 @@ def name_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStream
     """Plain TCP to whatever addresses the reactor finds for `host`."""
     if isIPAddress(host) or isIPv6Address(host):
         return address_endpoint(reactor, host, port, timeout)
+    if "_" in host:
+        return _UnderscoredName(reactor, host, port, timeout)
     return HostnameEndpoint(reactor, host, port, timeout=timeout)
 
 
@@ -125,6 +129,28 @@ class _Handshake(Protocol):
     def _cancelled(self, secured: Deferred[IProtocol]) -> None:
         transport: Any = self.transport
         transport.abortConnection()
+
+
+@implementer(IStreamClientEndpoint)
+class _UnderscoredName:
+    """A host like ``action_server``, as containers are named: no IDNA name, so not Twisted's business."""
+
+    def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Resolve the name and connect to the first of its addresses that lets us."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, protocolFactory: IProtocolFactory) -> IProtocol:
+        addresses = await resolve(self._reactor.nameResolver, self._host, self._port)
+        if not addresses:
+            raise DNSLookupError(f"no results for hostname lookup: {self._host}")
+        endpoints = [address_endpoint(self._reactor, a, self._port, self._timeout) for a in addresses]
+        return await FirstReachable(endpoints).connect(protocolFactory)
 
 
 @implementer(IStreamClientEndpoint)

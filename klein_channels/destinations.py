@@ -94,14 +94,24 @@ def is_public(address: str) -> bool:
     )
 
 
+def ascii_url(text: str) -> EncodedURL:
+    """The URL `text` in the form in which it travels; raises `RefusedDestination` if there is none."""
+    scheme, colon, rest = text.partition(":")
+    try:
+        url = EncodedURL.from_text(scheme.lower() + colon + rest)
+        if not url.host.isascii():
+            return url.to_uri()
+        # Names with underscores and IPv6 addresses are no IDNA names, and need not be.
+        return url.replace(host="").to_uri().replace(host=url.host.lower())
+    except (URLParseError, ValueError):
+        raise RefusedDestination("the URL cannot be read") from None
+
+
 def read_url(text: str) -> tuple[EncodedURL, int]:
     """The URL in its ASCII form, and its port; raises `RefusedDestination` if it may not be asked."""
     if len(text) > MAX_URL:
         raise RefusedDestination("the URL is too long")
-    try:
-        url = EncodedURL.from_text(text).to_uri()
-    except (URLParseError, ValueError):
-        raise RefusedDestination("the URL cannot be read") from None
+    url = ascii_url(text)
     if url.scheme != "https":
         raise RefusedDestination("the URL is not https")
     if url.userinfo:

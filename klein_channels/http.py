@@ -14,11 +14,16 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import msgspec
-from hyperlink import EncodedURL, URLParseError
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import Deferred, TimeoutError, succeed
-from twisted.internet.interfaces import IHostnameResolver, IPushProducer, IStreamClientEndpoint
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IOpenSSLClientConnectionCreator,
+    IPushProducer,
+    IStreamClientEndpoint,
+)
 from twisted.python.failure import Failure
 from twisted.web.client import BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.http_headers import Headers
@@ -92,10 +97,11 @@ class Http:
 
     def close(self) -> Deferred[None]:
         """Close the connections that nobody uses; those in use are the business of their calls."""
-        closing: Deferred[None] = self._pool.closeCachedConnections()
+        closed: Deferred[None] = Deferred()
         # A TLS peer may never say goodbye.
-        closing.addTimeout(CLOSE_SECONDS, self._reactor)
-        return closing.addErrback(_ignore_timeout)
+        closed.addTimeout(CLOSE_SECONDS, self._reactor).addErrback(_ignore_timeout)
+        self._pool.closeCachedConnections().addBoth(_tell, closed)
+        return closed
 
     async def _run(self, steps: Steps[T], deadline: float) -> T:
         ends = self._reactor.seconds() + deadline
@@ -139,10 +145,7 @@ class Http:
     # URLs of the configuration -------------------------------------------------------------------
 
     def _add_target(self, text: str) -> _Target:
-        try:
-            url = EncodedURL.from_text(text).to_uri()
-        except (URLParseError, ValueError):
-            raise RefusedDestination("the URL cannot be read") from None
+        url = destinations.ascii_url(text)
         if url.scheme not in ("http", "https") or not url.host or not url.port:
             raise RefusedDestination("the URL is not one of http or https")
         if url.userinfo:
@@ -156,10 +159,15 @@ class Http:
             scheme, host, port = key
             endpoint = name_endpoint(self._reactor, host, port, self._connect_timeout)
             if scheme == "https":
-                creator = self._policy.creatorForNetloc(host.encode("ascii"), port)
-                endpoint = SecureEndpoint(self._reactor, endpoint, creator)
+                endpoint = SecureEndpoint(self._reactor, endpoint, self._verifier(host, port))
             _keep(self._endpoints, key, endpoint)
         return self._endpoints[key]
+
+    def _verifier(self, host: str, port: int) -> IOpenSSLClientConnectionCreator:
+        try:
+            return self._policy.creatorForNetloc(host.encode("ascii"), port)
+        except ValueError:
+            raise RefusedDestination("no certificate can be for a host of that name") from None
 
     # URLs of strangers ---------------------------------------------------------------------------
 
@@ -169,8 +177,6 @@ class Http:
             result = await self._follow_redirects(call, began + seconds)
         except RefusedDestination as refused:
             result = CallResult(outcome="not_sent", error=str(refused))
-        except TimeoutError:
-            result = CallResult(outcome="not_sent", error=f"no address found within {seconds:g} s")
         return msgspec.structs.replace(result, elapsed=self._reactor.seconds() - began)
 
     async def _follow_redirects(self, call: Call, ends: float) -> CallResult:
@@ -187,14 +193,22 @@ class Http:
             hops_left -= 1
             call = _redirected(call, found.url, location)
 
-    def _find(self, url: str, ends: float) -> Deferred[Destination]:
+    async def _find(self, url: str, ends: float) -> Destination:
         resolver = self._resolver or self._reactor.nameResolver
         finding = Deferred.fromCoroutine(destinations.find(url, resolver))
-        return finding.addTimeout(max(0.0, ends - self._reactor.seconds()), self._reactor)
+        finding.addTimeout(max(0.0, ends - self._reactor.seconds()), self._reactor)
+        try:
+            return await finding
+        except (CancelledError, RefusedDestination):
+            raise
+        except TimeoutError:
+            raise RefusedDestination("no address was found in time") from None
+        except Exception as problem:
+            raise RefusedDestination(f"no address was found: {type(problem).__name__}") from None
 
     def _pinned(self, found: Destination, max_response: int) -> IStreamClientEndpoint:
         """The way to the checked addresses, with TLS for the name they were found under."""
-        creator = self._policy.creatorForNetloc(found.host.encode("ascii"), found.port)
+        creator = self._verifier(found.host, found.port)
         timeout = self._connect_timeout / len(found.addresses)
         # A chunked body takes more bytes than it holds; headers without end would take all memory.
         limit = 2 * max_response + HEADER_ALLOWANCE
@@ -286,10 +300,15 @@ def _send(exchange: Exchange, call: Call, target: _Target) -> Deferred[Any]:
 
 
 def _redirected(call: Call, base: EncodedURL, location: str) -> Call:
-    url = destinations.redirect(base, location)
+    url = destinations.redirect(base, location.encode("latin-1").decode("utf-8", "replace"))
     same = destinations.same_origin(base, destinations.read_url(url)[0])
     headers = call.headers if same else destinations.harmless(call.headers)
     return msgspec.structs.replace(call, url=url, headers=headers)
+
+
+def _tell(result: object, waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)
 
 
 def _ignore_timeout(failure: Failure) -> None:
