@@ -25,6 +25,9 @@ from ..model import (
     Value,
 )
 
+STORE_RETRY = 1.0
+"""Seconds between two attempts to write down what is known nowhere else, while the store is away."""
+
 
 class Arrival(Value, frozen=True, kw_only=True):
     """An event on its way in, with what `intake` decided about it."""
@@ -146,6 +149,9 @@ class Stats(Value, frozen=True, kw_only=True):
 class Store(Protocol):
     """What every engine does."""
 
+    instance: str
+    """Random, made with the store: begins the id of every send, so that echoes of ours are known."""
+
     def open(self, now: float) -> None:
         """Connect and bring the schema up to date; raise `StartError`.
 
@@ -183,9 +189,9 @@ class Store(Protocol):
         """Claim the oldest unsent reply of a conversation; the claim checks its owner."""
 
     def settle_reply(
-        self, claim: Claim, settlement: Settlement, now: float
+        self, claim: Claim, settlement: Settlement, now: float, *, claim_next: bool
     ) -> Deferred[Claim | NotNow | None]:
-        """Record what became of a claim and claim the next one."""
+        """Record what became of a claim and, if asked to, claim the next one."""
 
     def postpone(self, conversation: str, until: float) -> Deferred[None]:
         """Let the open replies of a conversation wait: its account takes nothing before then."""

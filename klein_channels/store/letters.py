@@ -100,8 +100,10 @@ def due(db: sqlite3.Connection, now: float, limit: int) -> Due:
         (now, limit),
     )
     replies = db.execute(
-        "SELECT conversation FROM outbox WHERE state IN ('waiting', 'unknown', 'held') AND due_at <= ?"
-        " ORDER BY due_at LIMIT ?",
+        # Only those that no earlier reply of their conversation holds up.
+        "SELECT conversation FROM outbox AS row WHERE state IN ('waiting', 'unknown', 'held') AND due_at <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.conversation = row.conversation"
+        f" AND earlier.state IN {OPEN} AND earlier.id < row.id) ORDER BY due_at LIMIT ?",
         (now, limit),
     )
     return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))

@@ -54,6 +54,8 @@ def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> 
             return NotNow()
         if owner == "human" and not row["final_word"]:
             _close(db, row, "withheld", now)
+        elif row["state"] == "unknown" and row["repeated"]:
+            _close(db, row, "dead", now, "its outcome is unknown, twice")
         elif row["state"] == "held":
             _close(db, row, "dead", now, f"held until its patience ended: {row['error']}")
         else:

@@ -74,7 +74,7 @@ class SQLiteStore:
         self._lock: IO[str] | None = None
         self._waiting = 0
         self._unknown_wait = unknown_wait
-        self._instance = ""
+        self.instance = ""
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self.path or 'memory'!r})"
@@ -138,7 +138,7 @@ class SQLiteStore:
             if not self._shared:
                 _take_over(db, now, now + self._unknown_wait)
             row = db.execute("SELECT instance FROM store").fetchone()
-            self._instance = row["instance"]
+            self.instance = row["instance"]
             self._waiting = letters.stats(db).waiting_events
             db.execute("COMMIT")
         except BaseException:
@@ -209,16 +209,18 @@ class SQLiteStore:
 
     def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
         """Claim the oldest unsent reply of a conversation."""
-        return self._write(lambda db: outbox.claim_reply(db, self._instance, conversation, now))
+        return self._write(lambda db: outbox.claim_reply(db, self.instance, conversation, now))
 
     def settle_reply(
-        self, claim: Claim, settlement: Settlement, now: float
+        self, claim: Claim, settlement: Settlement, now: float, *, claim_next: bool
     ) -> Deferred[Claim | NotNow | None]:
-        """Record what became of a claim and claim the next one, in one transaction."""
+        """Record what became of a claim and, if asked to, claim the next one, in one transaction."""
 
         def work(db: sqlite3.Connection) -> Claim | NotNow | None:
             outbox.settle_reply(db, claim, settlement, now)
-            return outbox.claim_reply(db, self._instance, claim.conversation, now)
+            if not claim_next:
+                return None
+            return outbox.claim_reply(db, self.instance, claim.conversation, now)
 
         return self._write(work)
 

@@ -1,0 +1,277 @@
+"""
+One turn at a time in each conversation, as many conversations at once as the agent takes.
+
+A turn starts from the store and never from a request. What an agent says is committed as rows of
+the outbox as it says it; what it returns at the end shares the transaction that ends the turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeadlineError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .agents import AgentBackend, HasThreads
+from .channel import Channel
+from .errors import AgentTimeout, AgentUnreachable, StoreError
+from .model import Address, AnyEvent, Message, Text, Turn
+from .policy import Policy
+from .speech import Speech, TurnLost, structured_by_offer
+from .store import STORE_RETRY, EndOfTurn, StartedTurn, Store
+from .waiting import all_fired
+
+_log = Logger()
+ShowTyping = Callable[[str, StartedTurn, bool], None]
+Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
+
+
+class Conversations:
+    """Runs turns. `replies_committed(key)` is called whenever a conversation has something to send."""
+
+    def __init__(
+        self,
+        store: Store,
+        agent: AgentBackend,
+        channels: Mapping[str, Channel],
+        policy: Policy,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        replies_committed: Callable[[str], None],
+        show_typing: ShowTyping,
+        resolve: Resolve,
+    ) -> None:
+        self._store = store
+        self._agent = agent
+        self._channels = channels
+        self._policy = policy
+        self._clock = clock
+        self._now = now
+        self._replies_committed = replies_committed
+        self._show_typing = show_typing
+        self._resolve = resolve
+        self._capacity = agent.capacity if isinstance(agent, HasThreads) else policy.max_turns
+        self._queue: deque[str] = deque()
+        self._queued: set[str] = set()
+        self._working: dict[str, Deferred[Any]] = {}
+        self._woken: set[str] = set()
+        self._held_up: set[str] = set()
+        self._stopped = False
+
+    def wake(self, key: str) -> None:
+        """Something may wait in this conversation."""
+        if self._stopped or key in self._queued:
+            return
+        if key in self._working:
+            self._woken.add(key)
+        elif Address.parse(key).channel in self._channels:
+            self._queue.append(key)
+            self._queued.add(key)
+            self._pump()
+
+    def wake_if_held_up(self, key: str) -> None:
+        """What held up the next turn here may be gone: a full outbox, an owner."""
+        if key in self._held_up:
+            self.wake(key)
+
+    def stop(self) -> Deferred[None]:
+        """Start no more turns; fires when those at work have ended. They may be cancelled by `give_up`."""
+        self._stopped = True
+        self._queue.clear()
+        self._queued.clear()
+        return all_fired(self._working.values())
+
+    def give_up(self) -> None:
+        """Cancel the turns at work; they start again with the next server."""
+        for work in list(self._working.values()):
+            work.cancel()
+
+    def _pump(self) -> None:
+        while self._queue and len(self._working) < self._capacity:
+            key = self._queue.popleft()
+            self._queued.discard(key)
+            work = Deferred.fromCoroutine(self._work(key))
+            self._working[key] = work
+            work.addBoth(self._worked, key)
+
+    def _worked(self, more: bool | Failure, key: str) -> None:
+        self._working.pop(key, None)
+        if isinstance(more, Failure):
+            if not more.check(CancelledError):
+                _log.failure("conversation {key}", more, key=key)
+            more = False
+        woken = key in self._woken
+        self._woken.discard(key)
+        if more or woken:
+            self.wake(key)
+        self._pump()
+
+    async def _work(self, key: str) -> bool:
+        """Run the next turn; whether there may be more."""
+        self._held_up.discard(key)
+        started = await self._store.start_turn(key, self._now(), deterministic=self._agent.deterministic)
+        if not isinstance(started, StartedTurn):
+            if started is not None:
+                self._held_up.add(key)
+            return False
+        await self._run(started)
+        return started.more
+
+    async def _run(self, started: StartedTurn) -> None:
+        if started.failures >= self._policy.agent_tries:
+            await self._end(
+                started, self._dead_letter(started, "the server ended during this turn, again and again")
+            )
+            return
+        channel = self._channels[started.address.channel]
+        speech = Speech(
+            self._store, channel, started, self._now, self._said, deterministic=self._agent.deterministic
+        )
+        try:
+            end = await self._answered(started, channel, speech)
+        except TurnLost:
+            _log.warn("turn {turn} is no longer ours", turn=started.turn.id)
+        except StoreError as error:
+            # Nobody can write the end down now; what the agent said is not lost, it is said again.
+            await self._end(started, EndOfTurn(state="retry", due_at=self._now(), error=str(error)))
+        except CancelledError:
+            await self._end(started, EndOfTurn(state="retry", due_at=self._now(), error="the server stopped"))
+            raise
+        else:
+            await self._end(started, end)
+        await self._thread_back(started.turn)
+
+    async def _answered(self, started: StartedTurn, channel: Channel, speech: Speech) -> EndOfTurn:
+        """Ask the agent; how the turn ends."""
+        turn = await self._prepared(started, channel)
+        typing = self._start_typing(started, speech)
+        try:
+            return speech.end(await self._fenced(self._agent.answer(turn, speech.say)))
+        except (StoreError, TurnLost):
+            raise
+        except CancelledError as error:
+            if self._stopped:
+                raise
+            return self._failed(started, error)
+        except Exception as error:
+            return self._failed(started, error)
+        finally:
+            typing()
+
+    def _fenced(self, answer: Deferred[Any]) -> Deferred[Any]:
+        """`answer` within the deadline: past it `AgentTimeout`, and what comes later is discarded."""
+        gate: Deferred[Any] = Deferred(lambda _: answer.cancel())
+        seconds = self._policy.agent_deadline
+
+        def expire() -> None:
+            gate.errback(AgentTimeout(f"the agent did not end within {seconds:g} s"))
+            answer.cancel()
+
+        timer = self._clock.callLater(seconds, expire)
+
+        def ended(result: Any) -> None:
+            if timer.active():
+                timer.cancel()
+            if not gate.called:
+                gate.callback(result)
+
+        answer.addBoth(ended)
+        return gate
+
+    async def _prepared(self, started: StartedTurn, channel: Channel) -> Turn:
+        event = await self._resolve(channel, started.turn.event)
+        return structured_by_offer(started, channel, event)
+
+    def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
+        """What follows when an agent raised: again, later, or a dead letter with an apology."""
+        now, policy = self._now(), self._policy
+        reason = f"{type(error).__name__}: {error}"
+        failures = started.failures + 1
+        since = started.first_failure if started.first_failure is not None else now
+        if isinstance(error, AgentTimeout):
+            return self._dead_letter(started, reason)
+        if isinstance(error, AgentUnreachable):
+            again = now - since < policy.agent_unreachable_patience
+            wait = min(2.0 ** min(failures, 6), 60.0)
+            failures = 0
+        else:
+            _log.failure("the agent raised in turn {turn}", turn=started.turn.id)
+            again = failures < policy.agent_tries and now - since < policy.agent_patience
+            wait = policy.agent_patience / 2.0 ** (policy.agent_tries + 2 - failures)
+        if again:
+            return EndOfTurn(state="retry", due_at=now + wait, error=reason, failed=True)
+        return self._dead_letter(started, reason)
+
+    def _dead_letter(self, started: StartedTurn, reason: str) -> EndOfTurn:
+        speech = Speech.apology(self._store, self._channels[started.address.channel], started, self._now)
+        apology = Message(parts=(Text(text=self._policy.apology),))
+        replies = speech.rows(apology) if self._policy.apology else ()
+        return EndOfTurn(state="dead", replies=replies, error=reason, failed=True)
+
+    async def _end(self, started: StartedTurn, end: EndOfTurn) -> None:
+        """Write the end down, however long the store is away."""
+        turn = started.turn
+        while True:
+            try:
+                ours = await self._store.end_turn(turn, end, self._now())
+                break
+            except StoreError as error:
+                if self._stopped:
+                    return
+                _log.error("the end of turn {turn} cannot be stored: {error}", turn=turn.id, error=error)
+                await deferLater(self._clock, STORE_RETRY, lambda: None)
+        if end.state == "dead":
+            _log.error(
+                "turn {turn} of {key} is a dead letter: {reason}",
+                turn=turn.id,
+                key=turn.conversation,
+                reason=end.error,
+            )
+        if ours and end.replies:
+            self._said(turn.conversation)
+
+    def _said(self, key: str) -> None:
+        self._replies_committed(key)
+
+    async def _thread_back(self, turn: Turn) -> None:
+        """Let the conversation wait for a thread that outlived its turn, within patience."""
+        if not isinstance(self._agent, HasThreads):
+            return
+        back = self._agent.still_working(turn)
+        if back is None:
+            return
+        try:
+            await back.addTimeout(self._policy.stuck_thread_patience, self._clock)
+        except DeadlineError:
+            replaced = self._agent.write_off(turn)
+            _log.critical(
+                "a thread of the agent is stuck in turn {turn} and was written off ({how})",
+                turn=turn.id,
+                how="replaced" if replaced else "not replaced: too many were",
+            )
+            if not replaced:
+                self._capacity = max(self._capacity - 1, 0)
+
+    def _start_typing(self, started: StartedTurn, speech: Speech) -> Callable[[], None]:
+        """Show typing once the turn has lasted a while and nothing was said; returns the stop."""
+        call: list[IDelayedCall] = []
+        key = started.turn.conversation
+
+        def show() -> None:
+            if not speech.has_spoken:
+                self._show_typing(key, started, True)
+                call[0] = self._clock.callLater(self._policy.typing_every, show)
+
+        def stop() -> None:
+            if call[0].active():
+                call[0].cancel()
+
+        call.append(self._clock.callLater(self._policy.typing_after, show))
+        return stop

@@ -1,0 +1,246 @@
+"""
+From the outbox to the platforms: in order per conversation, each row with an outcome that is stored.
+
+Delivery knows one thing of the world, a `Transport`. A row that waits holds up only its own
+conversation; an account that the platform refuses as a whole waits as a whole, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .backoff import Backoff
+from .errors import StoreError
+from .logs import Throttle
+from .model import Address, Outcome, Outgoing, Refused, Retry, Sent
+from .policy import Policy
+from .secret import redact
+from .store import STORE_RETRY, Claim, NotNow, Settlement, Store
+from .waiting import all_fired
+
+_log = Logger()
+Account = tuple[str, str]
+
+
+class Transport(Protocol):
+    """Carries one visible send to where it is seen."""
+
+    def send(self, outgoing: Outgoing) -> Deferred[Outcome]:
+        """Send it; the outcome, or a failure for a fault of ours."""
+
+    def patience(self, address: Address) -> float | None:
+        """Seconds within which a reply there makes sense; None for the policy's."""
+
+    def show_typing(self, address: Address, on: bool) -> Deferred[None]:
+        """Show a life sign, if the platform has one."""
+
+
+class Deliveries:
+    """Sends what the outbox holds. `settled(key)` is called when a conversation has less to send."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: Transport,
+        policy: Policy,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        jitter: Callable[[], float],
+        settled: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._policy = policy
+        self._clock = clock
+        self._now = now
+        self._jitter = jitter
+        self._settled = settled
+        self._queue: deque[str] = deque()
+        self._queued: set[str] = set()
+        self._working: dict[str, Deferred[Any]] = {}
+        self._woken: set[str] = set()
+        self._paused: dict[Account, float] = {}
+        self._typing: dict[str, Deferred[None]] = {}
+        self._alarms = Throttle(now)
+        self._stopped = False
+
+    def wake(self, key: str) -> None:
+        """Something may be there to send in this conversation."""
+        if self._stopped or key in self._queued:
+            return
+        if key in self._working:
+            self._woken.add(key)
+        else:
+            self._queue.append(key)
+            self._queued.add(key)
+            self._pump()
+
+    def show_typing(self, key: str, address: Address) -> None:
+        """Show that an answer is being written, unless one is on its way already."""
+        if self._stopped or key in self._working or key in self._queued or key in self._typing:
+            return
+        shown = self._transport.show_typing(address, True)
+        if not shown.called:
+            self._typing[key] = shown
+        shown.addBoth(self._typing_done, key)
+
+    def stop(self) -> Deferred[None]:
+        """Send nothing new; fires when what is under way has its outcome stored."""
+        self._stopped = True
+        self._queue.clear()
+        self._queued.clear()
+        for typing in list(self._typing.values()):
+            typing.cancel()
+        return all_fired(self._working.values())
+
+    def give_up(self) -> None:
+        """Cancel what is under way; the next server finds its outcome unknown."""
+        for work in list(self._working.values()):
+            work.cancel()
+
+    def _pump(self) -> None:
+        while self._queue and len(self._working) < self._policy.max_sends:
+            key = self._queue.popleft()
+            self._queued.discard(key)
+            work = Deferred.fromCoroutine(self._work(key))
+            self._working[key] = work
+            work.addBoth(self._worked, key)
+
+    def _worked(self, result: Any, key: str) -> None:
+        self._working.pop(key, None)
+        failed = isinstance(result, Failure) and not result.check(CancelledError)
+        if failed and self._alarms.admit("work") is not None:
+            # The store is away, or a fault of ours: the poll finds the conversation again.
+            _log.failure("delivery to {key}", result, key=key)
+        if key in self._woken:
+            self._woken.discard(key)
+            self.wake(key)
+        self._pump()
+
+    async def _work(self, key: str) -> None:
+        address = Address.parse(key)
+        paused_until = self._paused.get((address.channel, address.account), 0.0)
+        if paused_until > self._now():
+            await self._store.postpone(key, paused_until)
+            return
+        claim = await self._store.claim_reply(key, self._now())
+        while isinstance(claim, Claim):
+            await self._end_typing(key)
+            claim = await self._settle(claim, await self._sent(claim))
+            self._settled(key)
+
+    async def _settle(self, claim: Claim, settlement: Settlement) -> Claim | NotNow | None:
+        """Store an outcome, however long the store is away: it is known nowhere else."""
+        while True:
+            try:
+                return await self._store.settle_reply(
+                    claim, settlement, self._now(), claim_next=not self._stopped
+                )
+            except StoreError as error:
+                if self._stopped:
+                    raise
+                if self._alarms.admit("settle") is not None:
+                    _log.error(
+                        "the outcome of reply {id} cannot be stored: {error}", id=claim.id, error=error
+                    )
+                await deferLater(self._clock, STORE_RETRY, lambda: None)
+
+    async def _sent(self, claim: Claim) -> Settlement:
+        outgoing = Outgoing(
+            id=claim.id,
+            address=claim.address,
+            part=claim.message.parts[0],
+            context=claim.context,
+            cause=claim.cause,
+            reply_to=claim.message.reply_to,
+            metadata=claim.message.metadata,
+            now=self._now(),
+            attempt=claim.tries,
+        )
+        try:
+            outcome = await self._transport.send(outgoing)
+        except CancelledError:
+            raise
+        except Exception as error:
+            _log.failure("reply {id} could not be sent", id=claim.id)
+            outcome = Refused(reason=f"{type(error).__name__}: {error}")
+        settlement = self._settlement(claim, outcome)
+        if settlement.state == "dead":
+            _log.error("reply {id} is a dead letter: {reason}", id=claim.id, reason=settlement.error)
+        return settlement
+
+    def _settlement(self, claim: Claim, outcome: Outcome) -> Settlement:
+        """What is stored for an outcome."""
+        if isinstance(outcome, Sent):
+            return Settlement(state="sent", mids=outcome.mids)
+        now, reason = self._now(), redact(outcome.reason)
+        if isinstance(outcome, Retry):
+            return self._again(claim, outcome, reason)
+        if isinstance(outcome, Refused):
+            return self._refused(claim, outcome, reason)
+        if claim.repeated:
+            return Settlement(state="dead", error=f"its outcome is unknown, twice: {reason}")
+        return Settlement(state="unknown", due_at=now + self._policy.unknown_wait, error=reason)
+
+    def _again(self, claim: Claim, outcome: Retry, reason: str) -> Settlement:
+        policy = self._policy
+        patience = self._patience(claim)
+        backoff = Backoff(first=policy.retry_first, longest=policy.retry_longest, patience=patience)
+        due_at = backoff.next_attempt(
+            claim.tries, first_at=claim.first_at, now=self._now(), retry_at=outcome.at, jitter=self._jitter()
+        )
+        if due_at is None:
+            return Settlement(state="dead", error=f"given up after {patience:g} s: {reason}")
+        if outcome.scope == "account":
+            self._pause(claim.address, due_at, reason)
+        return Settlement(state="waiting", due_at=due_at, error=reason)
+
+    def _refused(self, claim: Claim, outcome: Refused, reason: str) -> Settlement:
+        if outcome.scope == "message":
+            return Settlement(state="dead", error=reason)
+        if outcome.scope == "conversation":
+            return Settlement(state="held", due_at=claim.first_at + self._patience(claim), error=reason)
+        until = self._now() + self._policy.account_probe
+        self._pause(claim.address, until, reason)
+        return Settlement(state="waiting", due_at=until, error=reason)
+
+    def _patience(self, claim: Claim) -> float:
+        own = self._transport.patience(claim.address)
+        return self._policy.retry_patience if own is None else own
+
+    def _pause(self, address: Address, until: float, reason: str) -> None:
+        account = (address.channel, address.account)
+        self._paused[account] = max(until, self._paused.get(account, 0.0))
+        if self._alarms.admit(account) is not None:
+            _log.critical(
+                "channel {channel}, account {account}: nothing is sent until {until:.0f}: {reason}",
+                channel=address.channel,
+                account=address.account,
+                until=until,
+                reason=reason,
+            )
+
+    async def _end_typing(self, key: str) -> None:
+        """A reply waits for a life sign under way, but not long: it must come after it."""
+        typing = self._typing.get(key)
+        if typing is not None:
+            over: Deferred[None] = Deferred()
+            timer = self._clock.callLater(self._policy.typing_cancel, typing.cancel)
+            typing.addBoth(lambda _: over.callback(None))
+            await over
+            if timer.active():
+                timer.cancel()
+
+    def _typing_done(self, result: Any, key: str) -> None:
+        self._typing.pop(key, None)
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            _log.info("typing in {key}: {error}", key=key, error=result.getErrorMessage())

@@ -1,0 +1,254 @@
+"""
+The one door for everything that comes in: verify, parse, commit, and only then answer.
+
+What is acknowledged is on the disk. Whoever hangs up meanwhile changes nothing: the commit goes on,
+and what follows starts from the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .channel import Channel, ChannelOptions, RenewsKeys, Steps
+from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
+from .logs import Throttle
+from .model import (
+    TURN_KINDS,
+    Address,
+    AnyEvent,
+    Echo,
+    Handover,
+    PersonEvent,
+    Received,
+    Unknown,
+    WebhookRequest,
+    WebhookResponse,
+)
+from .policy import Policy
+from .store import Arrival, Store
+
+_log = Logger()
+_OK = WebhookResponse()
+_BUSY = WebhookResponse(status=503, body=b"try again\n", headers=((b"retry-after", b"5"),))
+_HASH_BYTES = 12
+KEYS_EVERY = 60.0
+"""Seconds between two fetches of a channel's signing keys."""
+RunSteps = Callable[["Steps[Any]"], "Deferred[Any]"]
+AfterCommit = Callable[[Sequence[Arrival]], None]
+
+
+class Intake:
+    """Takes verified events into the store; `after_commit` gets those that were new.
+
+    `not_stored` is told why, when a webhook was answered 503.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        run_steps: RunSteps,
+        after_commit: AfterCommit,
+        not_stored: Callable[[str], None],
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._now = now
+        self._run_steps = run_steps
+        self._after_commit = after_commit
+        self._not_stored = not_stored
+        self._refusals = Throttle(now)
+        self._key_fetches = Throttle(now, every=KEYS_EVERY)
+
+    def receive(self, channel: Channel, request: WebhookRequest) -> Deferred[WebhookResponse]:
+        """The answer to a webhook, once what it brought is durable; never fails.
+
+        Cancelling it gives up the answer, not the commit.
+        """
+        now = self._now()
+        try:
+            channel.verify(request, now)
+        except UnknownKey as error:
+            return self._with_fresh_keys(channel, request, error)
+        except VerificationError as error:
+            return succeed(self._refused(channel, request, error))
+        return self._accept(channel, request, now)
+
+    def _accept(self, channel: Channel, request: WebhookRequest, now: float) -> Deferred[WebhookResponse]:
+        received = self._parsed(channel, request)
+        response = received.response or _OK
+        if not received.events:
+            return succeed(response)
+        arrivals = [self._arrival(channel, event) for event in received.events]
+        commit = self._store.enqueue(arrivals, now)
+        if commit.called:
+            return self._committed_at_once(commit, arrivals, response)
+        return self._shielded(commit, arrivals, response)
+
+    def _committed_at_once(
+        self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
+    ) -> Deferred[WebhookResponse]:
+        return commit.addCallbacks(self._committed, self._not_committed, (arrivals, response))
+
+    def _shielded(
+        self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
+    ) -> Deferred[WebhookResponse]:
+        """An answer of its own: who cancels it, or waits too long for it, leaves the commit alone."""
+        answer: Deferred[WebhookResponse] = Deferred()
+        deadline = self._clock.callLater(self._policy.ack_deadline, answer.callback, _BUSY)
+
+        def settle(result: WebhookResponse) -> None:
+            if deadline.active():
+                deadline.cancel()
+            if not answer.called:
+                answer.callback(result)
+
+        def cancelled(failure: Failure) -> Failure:
+            if deadline.active():
+                deadline.cancel()
+            return failure
+
+        answered = commit.addCallbacks(self._committed, self._not_committed, (arrivals, response))
+        answered.addCallback(settle).addErrback(_unexpected)
+        return answer.addErrback(cancelled)
+
+    def _committed(
+        self, numbers: list[int | None], arrivals: list[Arrival], response: WebhookResponse
+    ) -> WebhookResponse:
+        new = [arrival for arrival, number in zip(arrivals, numbers, strict=True) if number is not None]
+        if new:
+            self._after_commit(new)
+        return response
+
+    def _not_committed(self, failure: Failure, *_: Any) -> WebhookResponse:
+        self._not_stored(failure.getErrorMessage())
+        if not failure.check(StoreError):
+            _log.failure("an event could not be stored", failure)
+        elif (kept_back := self._refusals.admit("store")) is not None:
+            _log.error(
+                "answered 503: {reason} ({kept_back} more)",
+                reason=failure.getErrorMessage(),
+                kept_back=kept_back,
+            )
+        return _BUSY
+
+    def _parsed(self, channel: Channel, request: WebhookRequest) -> Received:
+        try:
+            return channel.parse(request)
+        except MalformedWebhook as error:
+            reason = str(error)
+        except Exception:
+            # A fault of ours must not make the platform redeliver for ever, nor lose what it said.
+            _log.failure("channel {channel} could not read an authentic webhook", channel=channel.name)
+            reason = "not understood"
+        status = channel.capabilities.malformed_status
+        event = _malformed(channel, request, reason)
+        return Received(events=(event,), response=WebhookResponse(status=status))
+
+    def _arrival(self, channel: Channel, event: AnyEvent) -> Arrival:
+        owner = event.owner if isinstance(event, Handover) else None
+        return Arrival(
+            event=event,
+            conversation=conversation_key(event, channel.options),
+            dedupe=dedupe_key(event, stable_timestamps=channel.capabilities.stable_timestamps),
+            turn=is_turn(event, channel.options),
+            by_person=isinstance(event, PersonEvent) and not event.observe_only,
+            owner=owner,
+            settles=self._own_row(event) if isinstance(event, Echo) else None,
+            mid=event.mid if isinstance(event, Echo) else None,
+        )
+
+    def _own_row(self, echo: Echo) -> int | None:
+        """The outbox row that an echo of ours comes from."""
+        instance, _, row = (echo.metadata or "").rpartition("-")
+        return (
+            int(row)
+            if instance and instance == self._store.instance and row.isdecimal() and len(row) < 19
+            else None
+        )
+
+    def _with_fresh_keys(
+        self, channel: Channel, request: WebhookRequest, error: UnknownKey
+    ) -> Deferred[WebhookResponse]:
+        if not isinstance(channel, RenewsKeys) or self._key_fetches.admit(channel.name) is None:
+            return succeed(self._refused(channel, request, error))
+
+        def again(_: Any) -> WebhookResponse | Deferred[WebhookResponse]:
+            now = self._now()
+            try:
+                channel.verify(request, now)
+            except VerificationError as still:
+                return self._refused(channel, request, still)
+            return self._accept(channel, request, now)
+
+        return self._run_steps(channel.keys()).addBoth(again)
+
+    def _refused(
+        self, channel: Channel, request: WebhookRequest, error: VerificationError
+    ) -> WebhookResponse:
+        kept_back = self._refusals.admit((channel.name, error.status, str(error)))
+        if kept_back is not None:
+            _log.warn(
+                "channel {channel} refused a request with {status}: {reason} ({kept_back} more)",
+                channel=channel.name,
+                status=error.status,
+                reason=str(error),
+                kept_back=kept_back,
+            )
+        return WebhookResponse(status=error.status)
+
+
+def _unexpected(failure: Failure) -> None:
+    _log.failure("after a commit", failure)
+
+
+def _malformed(channel: Channel, request: WebhookRequest, reason: str) -> Unknown:
+    body = request.body.decode("utf-8", "backslashreplace")
+    return Unknown(
+        id=hashlib.blake2b(request.body, digest_size=16).hexdigest(),
+        address=Address(channel=channel.name, account="", peer=""),
+        name="malformed",
+        raw={"reason": reason, "body": body},
+        observe_only=True,
+    )
+
+
+def is_turn(event: AnyEvent, options: ChannelOptions) -> bool:
+    """Whether an agent answers `event`."""
+    return not event.observe_only and (event.kind in TURN_KINDS or event.kind in options.turns)
+
+
+def conversation_key(event: AnyEvent, options: ChannelOptions) -> str:
+    """What an event belongs to, by the channel's setting `conversation`."""
+    address = event.address
+    if options.conversation == "thread" or (options.conversation == "chat" and address.thread is None):
+        return str(address)
+    if options.conversation == "chat":
+        return str(msgspec.structs.replace(address, thread=None))
+    sender = event.sender if isinstance(event, PersonEvent) else None
+    return str(msgspec.structs.replace(address, thread=sender.id if sender else None))
+
+
+def dedupe_key(event: AnyEvent, *, stable_timestamps: bool) -> bytes:
+    """What two deliveries of the same event have in common.
+
+    A hash of channel, kind and the platform's id, behind the hour of the platform's timestamp where
+    redeliveries keep that (0 elsewhere): keys of one time lie together in the table.
+    """
+    identity = f"{event.address.channel}\0{event.kind}\0{event.id}".encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(identity, digest_size=_HASH_BYTES).digest()
+    timed = stable_timestamps and event.timestamp is not None and event.timestamp >= 3600
+    hour = min(int(event.timestamp // 3600), 2**32 - 1) if timed and event.timestamp is not None else 0
+    return hour.to_bytes(4, "big") + digest

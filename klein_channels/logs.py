@@ -1,0 +1,72 @@
+"""
+What goes into the log and what does not.
+
+`RedactingObserver` stands before all other observers and takes every known secret out of an event,
+whoever logged it. `Throttle` keeps a hostile sender from filling the disk with the same line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import ILogObserver, LogPublisher, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .errors import KleinChannelsError
+from .secret import redact
+
+
+class RedactedError(KleinChannelsError):
+    """Stands in a log for an error whose own text held a secret."""
+
+
+@implementer(ILogObserver)
+class RedactingObserver:
+    """Rewrites events that would show a secret, in place, before anybody writes them down."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take the secrets out of `event`."""
+        text = formatEvent(event)
+        redacted = redact(text)
+        if redacted != text:
+            event.update(
+                log_format="{log_text}", log_text=redacted, message=(redacted,), format="%(log_text)s"
+            )
+        failure = event.get("log_failure")
+        if isinstance(failure, Failure):
+            traceback = failure.getTraceback()
+            redacted = redact(traceback)
+            if redacted != traceback:
+                event["log_failure"] = event["failure"] = Failure(RedactedError(redacted))
+
+
+def install_redaction(publisher: LogPublisher = globalLogPublisher) -> None:
+    """Put one `RedactingObserver` before the observers that `publisher` has."""
+    observers = publisher._observers
+    if not any(isinstance(observer, RedactingObserver) for observer in observers):
+        # The publisher offers only to append; an observer at the end would be too late.
+        observers.insert(0, RedactingObserver())
+
+
+class Throttle:
+    """Lets one line of a kind through in `every` seconds, and counts the others."""
+
+    def __init__(self, now: Callable[[], float], every: float = 60.0, kinds: int = 1000) -> None:
+        self._now = now
+        self._every = every
+        self._kinds = kinds
+        self._last: dict[object, tuple[float, int]] = {}
+
+    def admit(self, kind: object) -> int | None:
+        """How many of this kind were kept back since the last one, or None: keep this one back too."""
+        now = self._now()
+        at, kept_back = self._last.get(kind, (float("-inf"), 0))
+        if 0 <= now - at < self._every:
+            self._last[kind] = (at, kept_back + 1)
+            return None
+        if len(self._last) >= self._kinds:
+            self._last.clear()
+        self._last[kind] = (now, 0)
+        return kept_back

@@ -1,0 +1,400 @@
+"""The whole server as one Twisted service, to be run by `twistd` or embedded in any application."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.application.strports import service as listening_service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from .agents import HasThreads
+from .agents.choosing import as_backend, load_agent
+from .channel import Channel, Resolves
+from .conversation import Conversations
+from .delivery import Deliveries
+from .errors import ConfigError
+from .fit import fit
+from .http import Http
+from .intake import Intake
+from .logs import install_redaction
+from .model import Address, AnyEvent, Message
+from .observers import Observer, Observers
+from .policy import Policy
+from .replies import read_reply
+from .store import Arrival, Reply, StartedTurn, Store, open_url
+from .store.commit import GroupCommitter
+from .store.sqlite import SQLiteStore
+from .transport import HttpTransport
+from .waiting import all_fired
+
+_log = Logger()
+DUE_AT_ONCE = 1000
+"""Conversations that one poll wakes at most; the next poll wakes the next."""
+LAST_WORDS = 1.0
+"""Seconds of the drain that are kept for writing down what was given up."""
+
+
+class ChannelService(MultiService):
+    """Takes webhooks of `channels`, asks `agent`, and sends what it says.
+
+    `agent` is anything that the documentation calls an agent, or its name as text. `store` is a URL
+    (``sqlite:///PATH``, ``memory:``) or a `Store`. `port` is a number or an endpoint string; without
+    one nothing is listened to, and `site()` or `resource()` is served by somebody else.
+
+    Starting raises `StartError` with one line. `stopService` takes at most `policy.drain` seconds,
+    whatever an agent does; what was not finished is finished by the next server on the same store.
+    """
+
+    def __init__(  # noqa: PLR0913  (each is a setting of the configuration, or a seam for tests)
+        self,
+        channels: Sequence[Channel],
+        agent: Any,
+        *,
+        store: str | Store = "sqlite:///klein-channels.db",
+        port: int | str | None = None,
+        prefix: str = "/app",
+        public_url: str = "",
+        observers: Sequence[Observer | str] = (),
+        policy: Policy | None = None,
+        trusted_proxies: Sequence[str] = (),
+        reactor: Any = None,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+        http: Http | None = None,
+    ) -> None:
+        MultiService.__init__(self)
+        self.policy = policy or Policy()
+        self.channels = {channel.name: channel for channel in channels}
+        if len(self.channels) != len(channels):
+            raise ConfigError("two channels have the same name; give each a `name` of its own")
+        if not channels:
+            raise ConfigError("channels: there are none")
+        self._default = _default_channel(channels, prefix)
+        self._agent_spec = agent
+        self._store_spec = store
+        self._port = port
+        self._prefix = prefix
+        self._public_url = public_url
+        self._observer_specs = observers
+        self._trusted_proxies = trusted_proxies
+        self._given_reactor = reactor
+        self._given_http = http
+        self._now = now
+        self._jitter = jitter
+        self._draining = False
+        self._started = False
+        self._read_trouble = ""
+        self._write_trouble = ""
+        self._webhooks: Any = None
+        self._site: Any = None
+
+    # -- what others use
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that this service lives on."""
+        if self._given_reactor is None:
+            from twisted.internet import reactor
+
+            self._given_reactor = reactor
+        return self._given_reactor
+
+    def resource(self) -> IResource:
+        """The resource with all URLs of this service, to be mounted anywhere under any site."""
+        return self._web().resource()  # type: ignore[no-any-return]
+
+    def site(self) -> Any:
+        """The site with all URLs and all limits of this service; always the same one."""
+        if self._site is None:
+            self._site = self._web().site(self.reactor, trusted_proxies=self._trusted_proxies)
+        return self._site
+
+    def send(self, address: Address, message: object, key: str | None = None) -> Deferred[bool]:
+        """Say something that nobody asked for; False if it was said before under the same `key`.
+
+        `message` is anything that an agent may answer. It fires when the message is durable.
+        """
+        channel = self.channels.get(address.channel)
+        if channel is None:
+            raise ConfigError(f"no channel {address.channel!r} is configured")
+        messages = [item for item in read_reply(message) if isinstance(item, Message)]
+        parts = [(said, part) for said in messages for part in fit(said, channel.capabilities)]
+        replies = [
+            Reply(
+                address=address,
+                message=Message(parts=(part,), reply_to=said.reply_to, metadata=said.metadata),
+                part=number,
+            )
+            for number, (said, part) in enumerate(parts)
+        ]
+        conversation = str(address)
+
+        def posted(new: bool) -> bool:
+            self._deliveries.wake(conversation)
+            return new
+
+        return self._store.post(conversation, replies, key, self._now()).addCallback(posted)
+
+    def not_ready(self) -> list[str]:
+        """Why this service cannot take webhooks now; empty if it can."""
+        if not self._started:
+            return ["not started"]
+        if self._draining:
+            return ["stopping"]
+        troubles = dict.fromkeys((self._write_trouble, self._read_trouble))
+        return [f"store: {trouble}" for trouble in troubles if trouble]
+
+    # -- starting and stopping
+
+    def privilegedStartService(self) -> None:
+        """Bind the port: before privileges are dropped."""
+        if self._port is not None:
+            self._listen()
+        MultiService.privilegedStartService(self)
+
+    def startService(self) -> None:
+        """Open the store, load the agent, take up what waits; raise `StartError` with one line."""
+        install_redaction()
+        try:
+            self._build()
+        except BaseException:
+            self._let_go()
+            raise
+        self._started = True
+        MultiService.startService(self)
+        self._take_up()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, let turns and sends end, write down the rest; in `policy.drain` seconds."""
+        return Deferred.fromCoroutine(self._stop())
+
+    def _listen(self) -> None:
+        endpoint = f"tcp:{self._port}" if str(self._port).isdigit() else str(self._port)
+        listening: IService = listening_service(endpoint, self.site(), reactor=self.reactor)
+        listening.setServiceParent(self)
+
+    def _build(self) -> None:
+        backend = as_backend(_agent(self._agent_spec), self.policy)
+        observers = [_agent(spec) if isinstance(spec, str) else spec for spec in self._observer_specs]
+        self._store = self._opened_store()
+        self._http = self._given_http or Http(self.reactor, max_per_host=self.policy.max_sends)
+        self._backend = backend
+        if isinstance(backend, HasThreads):
+            backend.start(self.reactor)
+        times: dict[str, Any] = {"clock": self.reactor, "now": self._now}
+        self._observers = Observers(observers, self.policy, **times)
+        transport = HttpTransport(self.channels, self._http, self.policy)
+        self._transport = transport
+        self._deliveries = Deliveries(
+            self._store, transport, self.policy, jitter=self._jitter, settled=self._settled, **times
+        )
+        self._conversations = Conversations(
+            self._store,
+            backend,
+            self.channels,
+            self.policy,
+            replies_committed=self._deliveries.wake,
+            show_typing=self._show_typing,
+            resolve=self._resolve,
+            **times,
+        )
+        self._intake = Intake(
+            self._store,
+            self.policy,
+            run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
+            after_commit=self._after_commit,
+            not_stored=self._not_stored,
+            **times,
+        )
+
+    def _opened_store(self) -> Store:
+        store = self._store_spec
+        if isinstance(store, str):
+            engine, path = open_url(store)
+            threads = partial(GroupCommitter, call_from_thread=self.reactor.callFromThread)
+            options: dict[str, Any] = {"committer": _group(threads)} if engine == "sqlite" else {}
+            store = SQLiteStore(
+                path,
+                max_waiting=self.policy.max_waiting_events,
+                max_unsent=self.policy.max_unsent_replies,
+                unknown_wait=self.policy.unknown_wait,
+                **options,
+            )
+        store.open(self._now())
+        return store
+
+    def _take_up(self) -> None:
+        self._polling = LoopingCall(self._poll)
+        self._polling.clock = self.reactor
+        self._purging = LoopingCall(self._purge)
+        self._purging.clock = self.reactor
+        self._store.waiting().addCallback(self._wake_all).addErrback(self._in_trouble)
+        for loop, interval in (
+            (self._polling, self.policy.poll_interval),
+            (self._purging, self.policy.purge_interval),
+        ):
+            loop.start(interval, now=False).addErrback(lambda f: _log.failure("a periodic task ended", f))
+
+    async def _stop(self) -> None:
+        self._draining = True
+        if self._site is not None:
+            self._site.drain()
+        await MultiService.stopService(self)
+        if not self._started:
+            return
+        self._started = False
+        for loop in (self._polling, self._purging):
+            if loop.running:
+                loop.stop()
+        await self._drained()
+        if isinstance(self._backend, HasThreads):
+            self._backend.stop()
+        await self._within(self._store.close(), LAST_WORDS)
+        if self._given_http is None:
+            await self._within(self._http.close(), LAST_WORDS)
+
+    async def _drained(self) -> None:
+        """Let turns and sends end; give up those that do not."""
+        await self._within(
+            all_fired([self._conversations.stop(), self._deliveries.stop()]),
+            max(self.policy.drain - 3 * LAST_WORDS, 0.0),
+        )
+        self._conversations.give_up()
+        self._deliveries.give_up()
+        await self._within(all_fired([self._conversations.stop(), self._deliveries.stop()]), LAST_WORDS)
+
+    def _within(self, work: Deferred[Any], seconds: float) -> Deferred[None]:
+        """Fires when `work` has, or when the time is over; never fails."""
+        over: Deferred[None] = Deferred()
+        timer = self.reactor.callLater(seconds, over.callback, None)
+
+        def ended(result: Any) -> None:
+            if isinstance(result, Failure):
+                _log.failure("while stopping", result)
+            if timer.active():
+                timer.cancel()
+                over.callback(None)
+
+        work.addBoth(ended)
+        return over
+
+    def _let_go(self) -> None:
+        """A start that failed half-way leaves nothing behind."""
+        for name, release in (("_backend", "stop"), ("_store", "close")):
+            part = getattr(self, name, None)
+            if part is not None and hasattr(part, release):
+                getattr(part, release)()
+        for child in list(self):
+            if child.running:
+                child.stopService()
+
+    # -- what connects the parts
+
+    def _after_commit(self, arrivals: Sequence[Arrival]) -> None:
+        self._write_trouble = ""
+        for arrival in arrivals:
+            key = arrival.conversation
+            self._observers.tell(key, arrival.event)
+            if arrival.turn:
+                self._show_seen(arrival)
+                self._conversations.wake(key)
+            if arrival.owner is not None:
+                self._conversations.wake(key)
+                self._deliveries.wake(key)
+
+    def _settled(self, key: str) -> None:
+        """A reply less waits there: a turn may have waited for that."""
+        self._conversations.wake_if_held_up(key)
+
+    def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
+        self._deliveries.show_typing(key, started.address)
+
+    def _show_seen(self, arrival: Arrival) -> None:
+        seen = self._transport.show_seen(arrival.event.address)
+        seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
+
+    def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:
+        if not isinstance(channel, Resolves):
+            return succeed(event)
+        return self._http.run(channel.resolve(event), self.policy.send_deadline)
+
+    def _poll(self) -> Deferred[None]:
+        due = self._store.due(self._now(), DUE_AT_ONCE)
+        return due.addCallback(self._wake_all).addErrback(self._in_trouble)
+
+    def _wake_all(self, due: Any) -> None:
+        self._read_trouble = ""
+        for key in due.turns:
+            self._conversations.wake(key)
+        for key in due.replies:
+            self._deliveries.wake(key)
+
+    def _purge(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._purge_chunks()).addErrback(self._in_trouble)
+
+    async def _purge_chunks(self) -> None:
+        """Delete what is over, chunk by chunk, so that the writer is never held for long."""
+        now = self._now()
+        horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
+        seen_before = now - max(self.policy.retention, horizon)
+        while await self._store.purge(seen_before, now - self.policy.retention):
+            pass
+        await self._store.stats()
+
+    def _in_trouble(self, failure: Failure) -> None:
+        self._read_trouble = failure.getErrorMessage()
+        _log.error("the store does not answer: {reason}", reason=self._read_trouble)
+
+    def _not_stored(self, reason: str) -> None:
+        self._write_trouble = reason
+
+    def _web(self) -> Any:
+        if self._webhooks is None:
+            # Klein installs a reactor when it is imported: not before one was chosen.
+            from .web import Webhooks
+
+            self._webhooks = Webhooks(
+                self,
+                list(self.channels.values()),
+                now=self._now,
+                default=self._default,
+                prefix=self._prefix,
+                public_url=self._public_url,
+                policy=self.policy,
+                ready=self.not_ready,
+            )
+        return self._webhooks
+
+    def receive(self, channel: Channel, request: Any) -> Any:
+        """Take in one webhook; what `web` calls."""
+        return self._intake.receive(channel, request)
+
+
+def _group(make: Any) -> Any:
+    return lambda connection, name, begin: make(connection, begin, name=name)
+
+
+def _agent(spec: Any) -> Any:
+    return load_agent(spec) if isinstance(spec, str) else spec
+
+
+def _default_channel(channels: Sequence[Channel], prefix: str) -> str | None:
+    """The channel behind ``<prefix>/webhook``: the lone one, or the one that says so."""
+    marked = [channel.name for channel in channels if channel.options.default]
+    if len(marked) > 1:
+        raise ConfigError(f"channels {', '.join(marked)}: only one may have `default: true`")
+    if marked or len(channels) == 1:
+        return marked[0] if marked else channels[0].name
+    names = ", ".join(channel.name for channel in channels)
+    raise ConfigError(
+        f"channels {names}: {prefix}/webhook would lead nowhere; mark one of them `default: true`"
+    )

@@ -1,0 +1,49 @@
+"""The ordinary way out: what a channel's `send` asks for, made over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, succeed
+
+from .channel import Channel, Live
+from .http import Http
+from .model import Address, Context, Outcome, Outgoing, Refused
+from .policy import Policy
+
+
+class HttpTransport:
+    """Sends through the channel that an address names; the `delivery.Transport` of webhooks."""
+
+    def __init__(self, channels: Mapping[str, Channel], http: Http, policy: Policy) -> None:
+        self._channels = channels
+        self._http = http
+        self._policy = policy
+
+    def send(self, outgoing: Outgoing) -> Deferred[Outcome]:
+        """Send one visible thing; the steps of its channel have one deadline in all."""
+        channel = self._channels.get(outgoing.address.channel)
+        if channel is None:
+            # The operator took the channel out of the configuration; its replies wait for it.
+            reason = f"no channel {outgoing.address.channel!r} is configured"
+            return succeed(Refused(reason=reason, scope="account"))
+        return self._http.run(channel.send(outgoing), self._policy.send_deadline)
+
+    def patience(self, address: Address) -> float | None:
+        """The platform's own window, if it has one."""
+        channel = self._channels.get(address.channel)
+        return channel.capabilities.retry_patience if channel else None
+
+    def show_typing(self, address: Address, on: bool) -> Deferred[None]:
+        """A life sign, where the platform has one and the channel wants it."""
+        channel = self._channels.get(address.channel)
+        if not isinstance(channel, Live) or not channel.options.typing:
+            return succeed(None)
+        return self._http.run(channel.show_typing(address, on, Context()), self._policy.send_deadline)
+
+    def show_seen(self, address: Address) -> Deferred[None]:
+        """That the last message was read, where the channel wants it shown."""
+        channel = self._channels.get(address.channel)
+        if not isinstance(channel, Live) or not channel.options.mark_seen:
+            return succeed(None)
+        return self._http.run(channel.show_seen(address, Context()), self._policy.send_deadline)
