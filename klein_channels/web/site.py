@@ -120,6 +120,9 @@ class Site(server.Site):
         host = self._open.pop(connection, None)
         if host is not None:
             self._uncount(host)
+        if self._sweeping is not None and not self._open:
+            self._sweeping.cancel()
+            self._sweeping = None
 
     def drain(self) -> None:
         """Close the connections that wait, and every other one after its answer."""
@@ -160,8 +163,8 @@ class Site(server.Site):
         return any(address in network for network in self._trusted)
 
     def _sweep(self) -> None:
-        """End what is overdue; look again in a second while there is a connection."""
-        self._sweeping = self.reactor.callLater(SWEEP, self._sweep) if self._open else None
+        """End what is overdue, and look again in a second; `closed` ends this with the last connection."""
+        self._sweeping = self.reactor.callLater(SWEEP, self._sweep)
         now = self.reactor.seconds()
         for connection in [one for one in self._open if one.deadline <= now]:
             connection.overdue()
