@@ -123,7 +123,7 @@ class _Handshake(Protocol):
         """The connection is gone, established or not."""
         if self._established:
             self._inner.connectionLost(reason)
-        else:
+        elif not self.secured.called:
             self.secured.errback(reason)
 
     def _cancelled(self, secured: Deferred[IProtocol]) -> None:
