@@ -341,9 +341,9 @@ class AmbiguousRequests(WebTestCase):
         # A connection under TLS still delivers what comes after it began to close.
         served = self.serve()
         wire = served.wire()
-        wire.feed(b"nonsense\r\n")
-        for _ in range(3):
-            wire.protocol.dataReceived(post())
+        self.assertEqual(status_of(wire.feed(b"nonsense\r\n")), 400)
+        for line in (post() * 3).splitlines(keepends=True):
+            wire.protocol.dataReceived(line)
         self.assertEqual(wire.take(), b"")
         self.assertEqual(served.intake.taken, [])
 

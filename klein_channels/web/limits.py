@@ -137,11 +137,6 @@ class Connection(HTTPChannel):
         if self.phase is Phase.WAITING and (self._buffer or self.requests):
             self.enter(Phase.HEADERS, self.site.policy.header_deadline)
 
-    def rawDataReceived(self, data: bytes) -> None:
-        """Take bytes of a body, or of what follows the request at work."""
-        if self.phase is not Phase.CLOSING:
-            super().rawDataReceived(data)
-
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a header line that is too long."""
         self.turn_away(431)

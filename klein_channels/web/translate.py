@@ -19,7 +19,6 @@ def read_request(request: Any, public_url: str, received_at: float) -> WebhookRe
     """
     target = request.uri.decode("latin-1")
     path, _, query = target.partition("?")
-    request.content.seek(0)
     return WebhookRequest(
         method=request.method.decode("latin-1"),
         path=path,
