@@ -143,7 +143,7 @@ def _replies_from(buttons: tuple[Button, ...]) -> tuple[QuickReply, ...]:
 def _shown_as_buttons(words: Text, buttons: tuple[Button, ...], able: Capabilities) -> list[AnyPart]:
     """The words with the buttons under their last piece; nothing if the platform cannot show them."""
     cut = _cut_buttons(buttons, able.buttons, able)
-    room = min(able.button_text, able.text_limit)
+    room = able.button_text
     if not cut or room < WIDEST[able.text_unit]:
         return []
     *before, last = _ending_within(room, _introduced(words, buttons, cut), able)

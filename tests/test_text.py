@@ -186,10 +186,10 @@ class HostileTextTests(SynchronousTestCase):
 
     def test_splitting_takes_linear_time(self) -> None:
         for piece in ("\u0301", "\u094d", "❤\u0301", "क्", "\u0600", "\u1100", " ", "a ", "🇩", "👨\u200d"):
-            ratio = self.ratio(lambda text: split("a" + text, 200, "utf16"), piece)
+            ratio = self.ratio(lambda text: split("क" + text, 200, "utf16"), piece)
             self.assertLess(ratio, 10, ascii(piece))
 
     def test_shortening_takes_linear_time(self) -> None:
-        for piece in ("\u0301", "क्", "👨\u200d", " "):
-            ratio = self.ratio(lambda text: shorten("a" + text, len(text) // 2, "utf16"), piece)
+        for piece in ("\u0301", "\u094d", "क्", "👨\u200d", " "):
+            ratio = self.ratio(lambda text: shorten("क" + text, len(text) // 2, "utf16"), piece)
             self.assertLess(ratio, 10, ascii(piece))
