@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening_service
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,7 +22,7 @@ from .agents.choosing import as_backend, load_agent
 from .channel import Channel, Resolves
 from .conversation import Conversations
 from .delivery import Deliveries
-from .errors import ConfigError
+from .errors import ConfigError, StartError
 from .fit import fit
 from .http import Http
 from .intake import Intake
@@ -92,6 +93,7 @@ class ChannelService(MultiService):
         self._jitter = jitter
         self._draining = False
         self._started = False
+        self._listens = False
         self._read_trouble = ""
         self._write_trouble = ""
         self._webhooks: Any = None
@@ -157,13 +159,17 @@ class ChannelService(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the port: before privileges are dropped."""
-        if self._port is not None:
-            self._listen()
-        MultiService.privilegedStartService(self)
+        self._listen()
+        try:
+            MultiService.privilegedStartService(self)
+        except CannotListenError as error:
+            raise StartError(f"port {self._port}: {error.socketError}") from None
 
     def startService(self) -> None:
         """Open the store, load the agent, take up what waits; raise `StartError` with one line."""
         install_redaction()
+        if not self._listens:
+            self.privilegedStartService()
         try:
             self._build()
         except BaseException:
@@ -178,8 +184,14 @@ class ChannelService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     def _listen(self) -> None:
+        self._listens = True
+        if self._port is None:
+            return
         endpoint = f"tcp:{self._port}" if str(self._port).isdigit() else str(self._port)
-        listening: IService = listening_service(endpoint, self.site(), reactor=self.reactor)
+        try:
+            listening: IService = listening_service(endpoint, self.site(), reactor=self.reactor)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise StartError(f"port {self._port!r} is no number and no endpoint: {error}") from None
         listening.setServiceParent(self)
 
     def _build(self) -> None:

@@ -110,13 +110,16 @@ class StoriesAgent:
         return Deferred.fromCoroutine(self._answer(turn, say))
 
     async def _answer(self, turn: Turn, say: Callable[[Any], Deferred[None]]) -> None:
+        for reply in self.replies_to(turn):
+            await say(reply)
+
+    def replies_to(self, turn: Turn) -> list[Reply]:
+        """The replies to the event of `turn`, and last what is to be remembered."""
         event = turn.event
         text = event.payload or event.text or event.describe()
         seed = f"{turn.conversation}/{turn.id}"
         replies, state = self.respond(text, turn.state, turn.structured, seed)
-        for reply in replies:
-            await say(reply)
-        await say(Remember(state=state))
+        return [*replies, Remember(state=state)]
 
     def respond(
         self, text: str, state: JSON, structured: bool = True, seed: str = ""

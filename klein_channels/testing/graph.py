@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -92,6 +92,8 @@ class GraphStandIn(Resource):
         latency: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.on_sent: Callable[[SentMessage], None] | None = None
+        """Called with each message as it is shown."""
         self.sent: list[SentMessage] = []
         self.actions: list[SentMessage] = []
         self.requests = 0
@@ -139,6 +141,8 @@ class GraphStandIn(Resource):
         )
         if shown:
             (self.sent if "message" in body else self.actions).append(done)
+            if "message" in body and self.on_sent is not None:
+                self.on_sent(done)
         usual = {"recipient_id": body["recipient"].get("id"), "message_id": done.mid}
         usual = {key: value for key, value in usual.items() if value}
         return self._give(request, answer, usual)

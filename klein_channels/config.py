@@ -1,0 +1,234 @@
+"""
+Reads `channels.yml`, or a Rasa `credentials.yml` as it is, into checked values.
+
+All scalars are read as text and converted by the type of their key, so that a telephone number
+keeps its plus. ``${NAME}``, ``${NAME:-default}`` and ``${file:/path}`` are filled in; ``$${`` is a
+plain ``${``. Whatever is wrong is a `ConfigError` of one line that names the file, the path of the
+key, and for an unknown key the nearest one. No line shows a value that may be secret.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+from twisted.logger import Logger
+
+from .channel import Channel, find_channel_class, nearest
+from .errors import ConfigError
+from .policy import Policy
+from .secret import Secret
+
+_log = Logger()
+T = TypeVar("T")
+_NAME = re.compile(r"[a-z0-9_-]+")
+_PLACE = re.compile(r"\$(?:\$\{|\{([^{}]*)\})")
+_RASA_CHANNELS = frozenset(
+    [
+        "rest",
+        "callback",
+        "socketio",
+        "slack",
+        "telegram",
+        "twilio",
+        "twilio_voice",
+        "botframework",
+        "mattermost",
+        "rocketchat",
+        "webexteams",
+        "hangouts",
+        "rasa",
+        "audiocodes",
+        "jambonz",
+    ]
+)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a configuration file says; `folder` is where it lies."""
+
+    folder: str = ""
+    agent: str | None = None
+    store: str = "sqlite:///klein-channels.db"
+    public_url: str = ""
+    prefix: str = "/app"
+    observers: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    policy: Policy = Policy()
+
+
+class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The top level of the file."""
+
+    agent: str | None = None
+    store: str = "sqlite:///klein-channels.db"
+    public_url: str = ""
+    prefix: str = "/app"
+    observers: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    channels: dict[str, Any] = {}
+    policy: dict[str, str] = {}
+
+
+class _Loader(yaml.BaseLoader):
+    """YAML in which every scalar is text and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; a key that stands twice would silently lose its first value."""
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_config(path: str, environment: Mapping[str, str] | None = None) -> Config:
+    """The checked configuration in the file `path`."""
+    reader = _Reader(path, os.environ if environment is None else environment)
+    tree = reader.tree()
+    known = _field_names(_Sections)
+    if tree and not any(key in known for key in tree):
+        tree = {"channels": reader.served_of_rasa(tree)}
+    sections = reader.converted(tree, _Sections, "")
+    names = reader.mapping(sections.channels, "channels")
+    return Config(
+        folder=str(Path(path).absolute().parent),
+        agent=sections.agent,
+        store=sections.store,
+        public_url=sections.public_url,
+        prefix=sections.prefix,
+        observers=sections.observers,
+        trusted_proxies=sections.trusted_proxies,
+        channels=tuple(reader.channel(name, settings) for name, settings in names.items()),
+        policy=reader.converted(sections.policy, Policy, "policy"),
+    )
+
+
+class _Reader:
+    """Reads one file; every error that it raises begins with the file's name."""
+
+    def __init__(self, path: str, environment: Mapping[str, str]) -> None:
+        self._path = path
+        self._environment = environment
+
+    def problem(self, where: str, what: str) -> ConfigError:
+        return ConfigError(f"{self._path}: {where}: {what}" if where else f"{self._path}: {what}")
+
+    def tree(self) -> dict[str, Any]:
+        """The file as mappings, lists and texts, with its places filled in."""
+        try:
+            text = Path(self._path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self.problem("", f"cannot be read: {_reason(error)}") from None
+        try:
+            tree = yaml.load(text, Loader=_Loader)  # noqa: S506  (builds only texts, lists and mappings)
+        except (yaml.YAMLError, RecursionError) as error:
+            raise self.problem("", f"is no YAML: {_yaml_reason(error)}") from None
+        filled: dict[str, Any] = self._filled(self.mapping(tree, ""), "")
+        return filled
+
+    def mapping(self, value: Any, where: str) -> dict[str, Any]:
+        """`value` if it is a mapping with text keys; nothing at all counts as an empty one."""
+        if value in (None, ""):
+            return {}
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise self.problem(where, "must be keys with values")
+        return value
+
+    def served_of_rasa(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """The channels of a Rasa credentials file that are served here; the others are named."""
+        served = {name: settings for name, settings in tree.items() if name not in _RASA_CHANNELS}
+        for name in tree:
+            if name not in served:
+                _log.warn("{path}: channel {name} is not served here", path=self._path, name=name)
+        return served
+
+    def channel(self, name: str, value: Any) -> Channel:
+        """The channel `name`, made by the class of its type."""
+        where = f"channels.{name}"
+        settings = self.mapping(value, where)
+        type_name = settings.get("type", name)
+        if not _NAME.fullmatch(name) and "type" in settings:
+            raise self.problem(where, "a name has only lower-case letters, digits, - and _")
+        try:
+            made_by = find_channel_class(str(type_name))
+            checked = self.converted(settings, made_by.Settings, where)
+            return made_by.from_settings(name if _NAME.fullmatch(name) else _last_word(name), checked)
+        except ConfigError as error:
+            if str(error).startswith(self._path):
+                raise
+            raise self.problem(where, str(error)) from None
+
+    def converted(self, value: dict[str, Any], to: type[T], where: str) -> T:
+        """`value` as a struct; its keys are checked first, so that a typo names its neighbour."""
+        known = _field_names(to)
+        for key in value:
+            if key not in known:
+                raise self.problem(_join(where, key), f"unknown key{nearest(key, sorted(known))}")
+        try:
+            return msgspec.convert(value, to, strict=False, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            what, _, path = str(error).partition(" - at `$")
+            raise self.problem(_join(where, path.strip("`").lstrip(".")), what) from None
+
+    def _filled(self, value: Any, where: str) -> Any:
+        if isinstance(value, dict):
+            return {key: self._filled(item, _join(where, str(key))) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._filled(item, f"{where}[{number}]") for number, item in enumerate(value)]
+        if isinstance(value, str):
+            return _PLACE.sub(lambda match: self._place(match, where), value)
+        return value
+
+    def _place(self, match: re.Match[str], where: str) -> str:
+        inside = match.group(1)
+        if inside is None:
+            return "${"
+        if inside.startswith("file:"):
+            try:
+                return Path(inside[5:]).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise self.problem(where, f"{inside[5:]} cannot be read: {_reason(error)}") from None
+        name, has_default, default = inside.partition(":-")
+        found = self._environment.get(name)
+        if not found and has_default:
+            return default
+        if found is None:
+            raise self.problem(where, f"the environment has no {name}")
+        return found
+
+
+def _secret(wanted: type, value: Any) -> Any:
+    if wanted is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError("must be a text")
+
+
+def _field_names(struct: Any) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(struct)}
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where and key else where or key
+
+
+def _last_word(dotted: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", dotted.rpartition(".")[2].lower()).strip("-") or "channel"
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
+
+
+def _yaml_reason(error: BaseException) -> str:
+    """What is wrong and in which line, without the line itself: it may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return "nested too deeply" if isinstance(error, RecursionError) else _reason(error)
