@@ -125,7 +125,7 @@ def _delay(
     error: GraphError, codes: tuple[int, int], result: CallResult, now: float, attempt: int
 ) -> Retry | None:
     """When the send may be tried again, if the error passes by itself."""
-    if error.code in _THROTTLES:
+    if error.code in _THROTTLES or result.status == 429:
         at = _throttle_end(result, now, BLOCK_PAUSE if error.code == 368 else THROTTLE_PAUSE)
         return Retry(at=at, scope="account", reason=error.reason("throttled"))
     if codes in _MEDIA_NOT_FETCHED and attempt == 1:

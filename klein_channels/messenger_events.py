@@ -149,12 +149,13 @@ class EventReader:
         theirs, ours = _party(json.get("sender")), _party(json.get("recipient"))
         message = json.get("message")
         echo = isinstance(message, dict) and flag(message.get("is_echo"))
+        swapped = self._only_first_is_ours(theirs, ours)
         if echo:
-            theirs, ours = ours, theirs
             # Some bodies have the flag and the parties of a received message: the flag is right.
-            swapped = theirs == page != ours or self._only_first_is_ours(theirs, ours)
-        else:
-            swapped = self._only_first_is_ours(theirs, ours)
+            theirs, ours = ours, theirs
+            swapped = self._only_first_is_ours(theirs, ours) or (
+                theirs == page != ours and self._is_ours(theirs)
+            )
         if swapped:
             theirs, ours = ours, theirs
         account = ours if ours and self._is_ours(ours) else page

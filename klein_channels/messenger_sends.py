@@ -110,8 +110,9 @@ def _button(button: Button) -> dict[str, Any]:
 
 def _card(card: Card) -> dict[str, Any]:
     made: dict[str, Any] = {"title": card.title}
-    if card.subtitle:
-        made["subtitle"] = card.subtitle
+    if card.subtitle or not (card.image_url or card.url or card.buttons):
+        # A card of a title alone is refused.
+        made["subtitle"] = card.subtitle or "…"
     if card.image_url:
         made["image_url"] = card.image_url
     if card.url:

@@ -81,7 +81,8 @@ class OutcomeTests(SynchronousTestCase):
             self.assertEqual(
                 (self.retry(refused(code)).scope, self.retry(refused(code)).at), ("account", NOW + 60)
             )
-        self.assertEqual(self.retry(answered(429, b"")).scope, "account")
+        for result in (answered(429, b""), refused(77777, status=429)):
+            self.assertEqual((self.retry(result).scope, self.retry(result).at), ("account", NOW + 60))
         self.assertEqual(self.retry(refused(368)).at, NOW + 3600)
 
     def test_the_graph_says_for_how_long(self) -> None:

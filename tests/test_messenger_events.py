@@ -62,6 +62,14 @@ class IdentityTests(SynchronousTestCase):
         [event] = read(one_message(message={"mid": "m", "text": "x"}), is_ours=lambda _: True)
         self.assertFalse(event.observe_only)
 
+    def test_an_echo_under_the_persons_entry_has_its_parties_in_order(self) -> None:
+        body = one_message(
+            sender={"id": PAGE}, recipient={"id": PERSON}, message={"mid": "m", "is_echo": True}
+        )
+        body["entry"][0]["id"] = PERSON  # some Instagram examples
+        [event] = read(body)
+        self.assertEqual((event.kind, event.address.account, event.address.peer), ("echo", PAGE, PERSON))
+
     def test_while_pages_are_not_known_an_echo_is_still_an_echo(self) -> None:
         body = one_message(message={"mid": "m", "text": "x", "is_echo": True})
         for swap in (False, True):

@@ -126,6 +126,10 @@ class BodyTests(SynchronousTestCase):
             self.message(Carousel(cards=cards)), {"attachment": {"type": "template", "payload": payload}}
         )
 
+    def test_a_card_is_never_a_title_alone(self) -> None:
+        message = self.message(Carousel(cards=(Card(title="A"),)))
+        self.assertEqual(message["attachment"]["payload"]["elements"], [{"title": "A", "subtitle": "…"}])
+
     def test_custom_json_is_the_message(self) -> None:
         sticker = {"sticker_id": 369239263222822, "sender": {"id": "somebody else"}}
         self.assertEqual(self.message(Custom(json=sticker)), {"sticker_id": 369239263222822})
