@@ -107,7 +107,9 @@ class AccountTokens:
         for token in list(self._unasked):
             if account in self._known or self._lone:
                 break
-            problem = (yield from self._ask(graph, token, now)) or problem
+            failed = yield from self._ask(graph, token, now)
+            # What may pass by itself goes before what may not: the token sought may be behind it.
+            problem = problem if failed is None or isinstance(problem, Retry) else failed
         found = self._known.get(account) or self._lone
         if found is not None:
             return found

@@ -96,6 +96,8 @@ class AccountTokenTests(SynchronousTestCase):
         busy = answered(503, b"", Retry_After="7")
         for results, expected in (
             ((busy, owner("1")), (Retry, NOW + 7)),
+            ((busy, dead()), (Retry, NOW + 7)),
+            ((dead(), busy), (Retry, NOW + 7)),
             ((CallResult(outcome="unknown"), CallResult(outcome="not_sent")), (Retry, None)),
             ((answered(body={"id": []}), answered(body=b"<html>")), (Retry, None)),
         ):
