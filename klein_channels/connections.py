@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from cryptography.x509 import Certificate
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -50,7 +52,7 @@ def name_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStream
 
 @implementer(IStreamClientEndpoint)
 class SecureEndpoint:
-    """TLS over another endpoint: connected when the certificate was accepted.
+    """TLS over another endpoint: connected when the certificate was accepted and is for `host`.
 
     `limit` is how many decrypted bytes one connection may bring before it is dropped.
     """
@@ -60,16 +62,18 @@ class SecureEndpoint:
         clock: Any,
         tcp: IStreamClientEndpoint,
         creator: IOpenSSLClientConnectionCreator,
+        host: str,
         limit: float = math.inf,
     ) -> None:
         self._clock = clock
         self._tcp = tcp
         self._creator = creator
+        self._host = host
         self._limit = limit
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect, shake hands, and only then let the protocol know."""
-        handshakes = _HandshakeFactory(protocolFactory, self._limit)
+        handshakes = _HandshakeFactory(protocolFactory, self._host, self._limit)
         tls = TLSMemoryBIOFactory(self._creator, True, handshakes, self._clock)
         connecting: Deferred[Any] = self._tcp.connect(tls)
         return connecting.addCallback(_secured)
@@ -83,32 +87,43 @@ def _secured(tls: Any) -> Deferred[IProtocol]:
 class _HandshakeFactory(Factory):
     noisy = False
 
-    def __init__(self, inner: IProtocolFactory, limit: float) -> None:
+    def __init__(self, inner: IProtocolFactory, host: str, limit: float) -> None:
         self._inner = inner
+        self._host = host
         self._limit = limit
 
     def buildProtocol(self, addr: Any) -> _Handshake | None:
         inner = self._inner.buildProtocol(addr)
-        return None if inner is None else _Handshake(inner, self._limit)
+        return None if inner is None else _Handshake(inner, self._host, self._limit)
 
 
 @implementer(IHandshakeListener)
 class _Handshake(Protocol):
     """Keeps a protocol waiting until TLS is established, then passes everything on."""
 
-    def __init__(self, inner: Any, limit: float) -> None:
+    def __init__(self, inner: Any, host: str, limit: float) -> None:
         self._inner = inner
+        self._host = host
         self._left = limit
         self._established = False
         self.secured: Deferred[IProtocol] = Deferred(self._cancelled)
 
     def handshakeCompleted(self) -> None:
-        """TLS stands, unless the certificate was just refused: then the connection is ending."""
+        """TLS stands; the other side is who it should be, or nothing is said to it.
+
+        Twisted checks the name too, but lets a certificate pass that names nobody (26.10, where
+        `CertificateError` is logged and forgotten).
+        """
         transport: Any = self.transport
-        if not transport.disconnecting:
-            self._established = True
-            self._inner.makeConnection(transport)
-            self.secured.callback(self._inner)
+        try:
+            _check_name(transport.getHandle().get_peer_certificate(as_cryptography=True), self._host)
+        except Exception:
+            self.secured.errback(Failure())
+            transport.abortConnection()
+            return
+        self._established = True
+        self._inner.makeConnection(self.transport)
+        self.secured.callback(self._inner)
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypted bytes."""
@@ -129,6 +144,13 @@ class _Handshake(Protocol):
     def _cancelled(self, secured: Deferred[IProtocol]) -> None:
         transport: Any = self.transport
         transport.abortConnection()
+
+
+def _check_name(certificate: Certificate, host: str) -> None:
+    if isIPAddress(host) or isIPv6Address(host):
+        verify_certificate_ip_address(certificate, host)
+    else:
+        verify_certificate_hostname(certificate, host)
 
 
 @implementer(IStreamClientEndpoint)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from OpenSSL.SSL import Error as TLSError
-from service_identity import VerificationError as CertificateError
+from service_identity import CertificateError, VerificationError
 from twisted.internet import error
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -29,7 +29,14 @@ from .model import CallResult
 from .secret import redact
 
 # Their texts speak of hosts, ports and certificates, never of a request.
-_TELLING = (error.ConnectError, error.ConnectionClosed, error.DNSLookupError, TLSError, CertificateError)
+_TELLING = (
+    error.ConnectError,
+    error.ConnectionClosed,
+    error.DNSLookupError,
+    TLSError,
+    CertificateError,
+    VerificationError,
+)
 
 
 @implementer(IAgent, IAgentEndpointFactory)

@@ -159,7 +159,7 @@ class Http:
             scheme, host, port = key
             endpoint = name_endpoint(self._reactor, host, port, self._connect_timeout)
             if scheme == "https":
-                endpoint = SecureEndpoint(self._reactor, endpoint, self._verifier(host, port))
+                endpoint = SecureEndpoint(self._reactor, endpoint, self._verifier(host, port), host)
             _keep(self._endpoints, key, endpoint)
         return self._endpoints[key]
 
@@ -213,7 +213,9 @@ class Http:
         # A chunked body takes more bytes than it holds; headers without end would take all memory.
         limit = 2 * max_response + HEADER_ALLOWANCE
         endpoints = [self._endpoint_for(self._reactor, a, found.port, timeout) for a in found.addresses]
-        return FirstReachable([SecureEndpoint(self._reactor, e, creator, limit) for e in endpoints])
+        return FirstReachable(
+            [SecureEndpoint(self._reactor, e, creator, found.host, limit) for e in endpoints]
+        )
 
 
 class _Target:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from klein_channels import destinations
 from klein_channels.destinations import RefusedDestination, is_public, literal_address, read_url
-from klein_channels.http import Http
+from klein_channels.http import _NO_COOKIES, MAX_CALLS_WITHOUT_TIME, Http
 from klein_channels.model import Call, CallResult
 
 BASE = "http://127.0.0.1:5055"
@@ -109,12 +109,20 @@ class RequestTests(HttpTestCase):
         wire.clear()
         self.http.call(configured(method="GET"))
         self.assertIn(b"GET / HTTP/1.1", wire.value())
+        self.assertEqual(list(_NO_COOKIES), [])
         self.assertNotIn(b"ookie", wire.value())
 
     def test_a_configured_host_may_be_an_ipv6_address(self):
         self.http.call(Call(method="GET", url="http://[::1]:5055/", trust="configured"))
         self.assertEqual(self.reactor.tcpClients[-1][:2], ("::1", 5055))
         self.assertIn(b"Host: [::1]:5055\r\n", self.accept()[1].value())
+
+    def test_a_configured_host_may_be_named_like_a_container(self):
+        self.reactor.nameResolver = self.resolver
+        self.http.call(Call(method="GET", url="http://action_server:5055/", trust="configured"))
+        self.resolver.answer("172.18.0.2")
+        self.assertEqual(self.reactor.tcpClients[-1][:2], ("172.18.0.2", 5055))
+        self.assertIn(b"Host: action_server:5055\r\n", self.accept()[1].value())
 
 
 class AnswerTests(HttpTestCase):
@@ -204,6 +212,13 @@ class NotSentTests(HttpTestCase):
         self.refuse()
         result = self.successResultOf(result)
         self.assertEqual((result.outcome, result.error[:22]), ("not_sent", "ConnectionRefusedError"))
+
+    def test_a_configured_host_without_an_address(self):
+        self.reactor.nameResolver = self.resolver
+        result = self.http.call(Call(method="GET", url="http://action_server/", trust="configured"))
+        self.resolver.answer()
+        result = self.successResultOf(result)
+        self.assertEqual((result.outcome, result.error[:14]), ("not_sent", "DNSLookupError"))
 
     def test_no_connection_within_the_connect_timeout(self):
         result = self.http.call(configured(deadline=60.0))
@@ -358,13 +373,16 @@ class StepsTests(HttpTestCase):
         self.assertEqual(self.successResultOf(self.http.run(steps(), 9.0)), "done")
 
     def test_steps_that_never_end_are_stopped(self):
+        asked = []
+
         def steps():
             while True:
-                yield configured(deadline=1.0)
+                asked.append((yield configured(deadline=1.0)))
 
         result = self.http.run(steps(), 2.0)
         self.reactor.pump([1.0, 1.0])
         self.failureResultOf(result, TimeoutError)
+        self.assertLessEqual(len(asked), MAX_CALLS_WITHOUT_TIME + 2)
 
     def test_a_cancelled_call_is_cancelled(self):
         result: Deferred[CallResult] = self.http.call(configured())

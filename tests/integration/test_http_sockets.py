@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
+from service_identity import CertificateError
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -243,6 +244,9 @@ class ServerContext:
         self._context.use_privatekey(key)
         self._context.use_certificate(certificate)
 
+    def allow_at_most(self, version):
+        self._context.set_max_proto_version(version)
+
     def serverConnectionForTLS(self, tlsProtocol):
         return SSL.Connection(self._context, None)
 
@@ -266,9 +270,16 @@ class Authority:
         alternatives = x509.SubjectAlternativeName(
             [x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n) for n in names]
         )
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        certificate = self._sign(subject, key, alternatives)
-        return ServerContext(key, certificate)
+        return self._server(names[0], key, alternatives)
+
+    def server_without_names(self, common_name):
+        """The TLS side of a server whose certificate names nobody, but for the subject's old field."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return self._server(common_name, key, x509.BasicConstraints(ca=False, path_length=None))
+
+    def _server(self, common_name, key, extension):
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        return ServerContext(key, self._sign(subject, key, extension))
 
     def _sign(self, subject, key, extension):
         now = datetime.datetime.now(datetime.UTC)
@@ -362,6 +373,23 @@ class CertificateTests(ContentTestCase):
         self.assertIn("VerificationError", result.error)
         self.assertNotIn("EAAB", result.error)
 
+    async def test_nor_is_it_sent_over_an_older_tls(self):
+        context = self.authority.server_for("b.example")
+        context.allow_at_most(SSL.TLS1_2_VERSION)
+        self.port = self.listen(self.site, context)
+        result = await self.get("https://a.example/file")
+        self.assertEqual((result.outcome, self.shelf.seen), ("not_sent", []))
+        self.assertIn("VerificationError", result.error)
+
+    async def test_a_certificate_for_no_name_at_all_is_not_sent(self):
+        self.port = self.listen(self.site, self.authority.server_without_names("a.example"))
+        result = await self.get("https://a.example/file")
+        self.assertEqual((result.outcome, self.shelf.seen), ("not_sent", []))
+        self.assertIn("subjectAltName", result.error)
+        result = await self.get(f"https://127.0.0.1:{self.port}/file", trust="configured")
+        self.assertEqual((result.outcome, self.shelf.seen), ("not_sent", []))
+        self.flushLoggedErrors(CertificateError)
+
     async def test_a_certificate_that_nobody_vouches_for_is_not_sent(self):
         self.http = self.http_with(https_policy=Authority().policy())
         result = await self.get("https://a.example/file")
@@ -439,6 +467,24 @@ class PinningTests(ContentTestCase):
         self.port = self.listen(script, self.authority.server_for("a.example"))
         self.assertEqual((await self.get("https://a.example/")).body, b"ok")
         await script.closed()
+
+    async def test_a_server_that_ignores_the_farewell_is_left_anyway(self):
+        def murmur(wire):
+            if wire.connected:
+                wire.write(b".")
+                reactor.callLater(0.02, murmur, wire)
+
+        def react(wire):
+            wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            wire.pauseProducing()
+            reactor.callLater(0.02, murmur, wire)
+
+        script = Script(react)
+        script.request_end = b""
+        self.port = self.listen(script, self.authority.server_for("a.example"))
+        self.assertEqual((await self.get("https://a.example/")).body, b"ok")
+        await script.closed()
+        await deferLater(reactor, 0.03, lambda: None)
 
     async def test_endless_headers_are_cut(self):
         def flood(wire):
