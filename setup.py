@@ -23,6 +23,7 @@ setup(
         "klein_channels",
         "klein_channels.agents",
         "klein_channels.channels",
+        "klein_channels.meta",
         "klein_channels.store",
         "klein_channels.testing",
         "klein_channels.web",

@@ -17,10 +17,10 @@ import msgspec
 from ..channel import Capabilities, ChannelOptions, Steps
 from ..credentials import Credentials
 from ..errors import VerificationError
-from ..graph_api import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
-from ..graph_outcomes import graph_outcome
-from ..messenger_events import EventReader
-from ..messenger_sends import action_body, send_body
+from ..meta.events import EventReader
+from ..meta.graph import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
+from ..meta.outcomes import graph_outcome
+from ..meta.sends import action_body, send_body
 from ..model import (
     Address,
     CallResult,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.graph_outcomes import graph_outcome
+from klein_channels.meta.outcomes import graph_outcome
 from klein_channels.model import CallResult, Outcome, Refused, Retry, Sent, UnknownOutcome
 from klein_channels.testing.steps import answered
 

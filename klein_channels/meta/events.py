@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from .errors import MalformedWebhook
-from .json_fields import (
+from ..errors import MalformedWebhook
+from ..json_fields import (
     MalformedItem,
     an_object,
     digest,
@@ -24,8 +24,7 @@ from .json_fields import (
     seconds,
     words,
 )
-from .messenger_attachments import read_attachments
-from .model import (
+from ..model import (
     JSON,
     AccountLinked,
     Address,
@@ -47,6 +46,7 @@ from .model import (
     Sender,
     Unknown,
 )
+from .attachments import read_attachments
 
 E = TypeVar("E", bound=Event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, TypeAlias
 
-from .model import JSON, Attachment
+from ..model import JSON, Attachment
 
 Kind: TypeAlias = Literal[
     "image", "audio", "video", "file", "sticker", "location", "share", "contact", "template", "unknown"

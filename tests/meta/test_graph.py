@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.graph_api import AccountTokens, Graph
+from klein_channels.meta.graph import AccountTokens, Graph
 from klein_channels.model import Call, CallResult, Refused, Retry
 from klein_channels.secret import Secret
 from klein_channels.signatures import appsecret_proof

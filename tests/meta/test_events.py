@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.errors import MalformedWebhook
-from klein_channels.messenger_events import EventReader
+from klein_channels.meta.events import EventReader
 from klein_channels.model import AnyEvent, read_json, to_json
 
 PAGE, PERSON = "104512345678901", "6789012345678901"
-FIXTURES = Path(__file__).parent / "fixtures" / "facebook"
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "facebook"
 BODIES = [json.loads(file.read_bytes())["body"] for file in sorted(FIXTURES.glob("*.json"))]
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from .channel import Steps
-from .environment import from_environment
-from .errors import ConfigError
-from .graph_outcomes import graph_object, graph_outcome
-from .model import JSON, Call, Refused, Retry
-from .secret import Secret
-from .signatures import appsecret_proof
+from ..channel import Steps
+from ..environment import from_environment
+from ..errors import ConfigError
+from ..model import JSON, Call, Refused, Retry
+from ..secret import Secret
+from ..signatures import appsecret_proof
+from .outcomes import graph_object, graph_outcome
 
 GRAPH_URL = "https://graph.facebook.com"
 GRAPH_URL_VARIABLE = "KLEIN_CHANNELS_GRAPH_URL"

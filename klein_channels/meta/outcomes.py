@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeAlias
 
-from .errors import MalformedWebhook
-from .model import JSON, CallResult, Outcome, Refused, Retry, Scope, Sent, UnknownOutcome, read_json
+from ..errors import MalformedWebhook
+from ..model import JSON, CallResult, Outcome, Refused, Retry, Scope, Sent, UnknownOutcome, read_json
 
 THROTTLE_PAUSE = 60.0
 """Seconds an account rests when it was throttled and no header says for how long."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.messenger_sends import send_body
+from klein_channels.meta.sends import send_body
 from klein_channels.model import (
     Address,
     AnyPart,

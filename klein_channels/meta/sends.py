@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .messenger_events import USER_REF
-from .model import (
+from ..model import (
     JSON,
     AnyPart,
     Audio,
@@ -27,6 +26,7 @@ from .model import (
     Text,
     Video,
 )
+from .events import USER_REF
 
 _ASKED = {"phone": "user_phone_number", "email": "user_email"}
 
