@@ -91,6 +91,8 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether typed text like ``/intent{…}`` counts as an intent, whoever types it."""
     typing: bool = True
     mark_seen: bool = False
+    debug_mode: bool = False
+    """Whether each event is logged with its text; it checks nothing less."""
 
 
 @runtime_checkable
@@ -137,6 +139,14 @@ class Resolves(Protocol):
 
     def resolve(self, event: AnyEvent) -> Steps[AnyEvent]:
         """`event` with what the platform tells about it."""
+
+
+@runtime_checkable
+class KnowsAccounts(Protocol):
+    """A platform with several accounts of ours behind one webhook."""
+
+    def knows_account(self, account: str) -> bool:
+        """Whether `account` is configured; events of others are shown to observers only."""
 
 
 @runtime_checkable

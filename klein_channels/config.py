@@ -26,6 +26,7 @@ from .secret import Secret
 
 _log = Logger()
 T = TypeVar("T")
+_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _NAME = re.compile(r"[a-z0-9_-]+")
 _PLACE = re.compile(r"\$(?:\$\{|\{([^{}]*)\})")
 _RASA_CHANNELS = frozenset(
@@ -172,7 +173,7 @@ class _Reader:
             if key not in known:
                 raise self.problem(_join(where, key), f"unknown key{nearest(key, sorted(known))}")
         try:
-            return msgspec.convert(value, to, strict=False, dec_hook=_secret)
+            return msgspec.convert(_with_yaml_booleans(value, to), to, strict=False, dec_hook=_secret)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$")
             raise self.problem(_join(where, path.strip("`").lstrip(".")), what) from None
@@ -208,6 +209,15 @@ def _secret(wanted: type, value: Any) -> Any:
     if wanted is Secret and isinstance(value, str):
         return Secret(value)
     raise ValueError("must be a text")
+
+
+def _with_yaml_booleans(value: dict[str, Any], to: Any) -> dict[str, Any]:
+    """`value` with YAML's ``yes`` and ``no`` spelled out where a boolean is wanted."""
+    wanted = {field.encode_name for field in msgspec.structs.fields(to) if field.type is bool}
+    return {
+        key: _BOOLEANS.get(item.lower(), item) if key in wanted and isinstance(item, str) else item
+        for key, item in value.items()
+    }
 
 
 def _field_names(struct: Any) -> set[str]:

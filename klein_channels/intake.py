@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .channel import Channel, ChannelOptions, RenewsKeys, Steps
+from .channel import Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
 from .logs import Throttle
 from .model import (
@@ -70,6 +70,7 @@ class Intake:
         self._after_commit = after_commit
         self._not_stored = not_stored
         self._refusals = Throttle(now)
+        self._strangers = Throttle(now, every=3600.0)
         self._key_fetches = Throttle(now, every=KEYS_EVERY)
 
     def receive(self, channel: Channel, request: WebhookRequest) -> Deferred[WebhookResponse]:
@@ -159,6 +160,7 @@ class Intake:
 
     def _arrival(self, channel: Channel, event: AnyEvent) -> Arrival:
         owner = event.owner if isinstance(event, Handover) else None
+        self._tell(channel, event)
         return Arrival(
             event=event,
             conversation=conversation_key(event, channel.options),
@@ -169,6 +171,30 @@ class Intake:
             settles=self._own_row(event) if isinstance(event, Echo) else None,
             mid=event.mid if isinstance(event, Echo) else None,
         )
+
+    def _tell(self, channel: Channel, event: AnyEvent) -> None:
+        """Log what the operator wants to know of an event: all of it, or that it is a stranger's."""
+        address = event.address
+        if channel.options.debug_mode:
+            _log.info(
+                "{address}: {kind} {id}: {text}",
+                address=str(address),
+                kind=event.kind,
+                id=event.id,
+                text=event.describe(),
+            )
+        strange = (
+            event.observe_only
+            and address.account
+            and isinstance(channel, KnowsAccounts)
+            and not channel.knows_account(address.account)
+        )
+        if strange and self._strangers.admit((channel.name, address.account)) is not None:
+            _log.warn(
+                "channel {channel}: events of the account {account} are not answered: it is not configured",
+                channel=channel.name,
+                account=address.account,
+            )
 
     def _own_row(self, echo: Echo) -> int | None:
         """The outbox row that an echo of ours comes from."""

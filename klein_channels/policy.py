@@ -44,7 +44,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Events of one conversation that may wait for observers; more are counted and dropped."""
 
     # Sending
-    send_deadline: float = 30.0
+    send_deadline: float = 120.0
+    """All calls of one send together; each call has a deadline of its own."""
     retry_first: float = 1.0
     retry_longest: float = 300.0
     retry_patience: float = 86_400.0

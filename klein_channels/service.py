@@ -268,6 +268,8 @@ class ChannelService(MultiService):
             if loop.running:
                 loop.stop()
         await self._drained()
+        if self._site is not None:
+            self._site.abort()
         if isinstance(self._backend, HasThreads):
             self._backend.stop()
         await self._within(self._store.close(), LAST_WORDS)

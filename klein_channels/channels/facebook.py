@@ -73,7 +73,6 @@ class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
     graph_version: str = GRAPH_VERSION
     allow_sha1: bool = False
     app_secret_proof: bool = True
-    debug_mode: bool = False
 
     def __post_init__(self) -> None:
         """Hide the secret, whose two forms have no type that a decoder could convert to."""
@@ -116,8 +115,7 @@ class FacebookInput:
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
     ) -> None:
         self.name = name
-        self.options = options
-        self.debug_mode = debug_mode
+        self.options = msgspec.structs.replace(options, debug_mode=True) if debug_mode else options
         credentials = Credentials(name)
         self._verify_token = credentials.one(_VERIFY, fb_verify, _VERIFY_HINT)
         self._secrets = credentials.several(_SECRET, fb_secret, _SECRET_HINT)
@@ -134,7 +132,6 @@ class FacebookInput:
             fb_secret=settings.secret,
             page_tokens=settings.page_tokens,
             fb_access_token=settings.page_access_token,
-            debug_mode=settings.debug_mode,
             name=name,
             graph_url=settings.graph_url,
             graph_version=settings.graph_version,
@@ -147,6 +144,10 @@ class FacebookInput:
         return f"FacebookInput({self.name!r}, pages={list(self._tokens.accounts)!r})"
 
     # In
+
+    def knows_account(self, account: str) -> bool:
+        """Whether the page `account` is configured, or may be: tokens in a list name no page."""
+        return self._tokens.covers(account)
 
     def verify(self, request: WebhookRequest, now: float) -> None:
         """Prove that a handshake knows the verify token, or a notification the app secret."""
