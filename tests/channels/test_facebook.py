@@ -227,7 +227,7 @@ class SettingsTests(SynchronousTestCase):
             verify="v", secret=SECRET, page_tokens=PAGES, debug_mode="true", app_secret_proof="false",
             allow_sha1="true", graph_version="v26.0", graph_url="https://graph.test/", turns=["referral"],
         )  # fmt: skip
-        self.assertEqual((shop.name, shop.debug_mode, shop.options.turns), ("shop", True, ("referral",)))
+        self.assertEqual((shop.name, shop.options.debug_mode, shop.options.turns), ("shop", True, ("referral",)))
         [call] = calls(shop)
         self.assertEqual(call.url, f"https://graph.test/v26.0/{PAGE}/messages")
 
