@@ -8,14 +8,12 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python import usage
 
 from .config import read_config
 from .errors import ConfigError
 
 DEFAULT_PORT = "5004"
-_log = Logger()
 
 
 class Options(usage.Options):
@@ -103,7 +101,8 @@ class _Announced(MultiService):
     """What is started by `twistd`: a failed start is told in one line, whichever way it was started.
 
     In the daemon the line travels to the parent through a pipe that cuts it after a hundred bytes,
-    the class of the exception included; so the exception has a short name, and the log has the line.
+    the class of the exception included: so the exception has a short name. Printed to what is
+    stderr by then, the whole line is in the daemon's log.
     """
 
     def __init__(self, service: Service) -> None:
@@ -127,7 +126,6 @@ class _Announced(MultiService):
         try:
             start(self)
         except ConfigError as error:
-            _log.critical("channels: {error}", error=str(error))
             failed = RuntimeError(f"channels: {error}")
             _print_only_the_line_of(failed)
             raise failed from None
