@@ -21,6 +21,7 @@ import msgspec
 
 from .errors import ConfigError
 from .model import (
+    JSON,
     Address,
     AnyEvent,
     Call,
@@ -70,6 +71,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Whether a redelivery carries the timestamp of the first delivery."""
     signed_payloads: bool = False
     """Whether the platform vouches that a payload is one that we offered."""
+    edit_interval: float = 0.0
+    """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
     retry_patience: float | None = None
     """Seconds within which a reply may be sent, where the platform has a window of its own."""
 
@@ -155,6 +158,58 @@ class RenewsKeys(Protocol):
 
     def keys(self) -> Steps[None]:
         """Fetch the keys that `verify` goes by."""
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """A platform on which a message of ours can be changed."""
+
+    def edit(self, outgoing: Outgoing, mid: str) -> Steps[Outcome]:
+        """Let our message `mid` show the part of `outgoing`; done twice it changes nothing."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A platform with streams of its own: a text is seen while it grows.
+
+    A stream that the platform ends early is `Refused`; the text then goes on by edits, or whole.
+    """
+
+    def open_stream(self, outgoing: Outgoing) -> Steps[Outcome]:
+        """Begin a stream; `Sent` carries the name that the other calls take as `stream`."""
+
+    def append(self, outgoing: Outgoing, stream: str, piece: str) -> Steps[Outcome]:
+        """Show `piece` behind what was shown; the part of `outgoing` has all of the text so far."""
+
+    def close_stream(self, outgoing: Outgoing, stream: str) -> Steps[Outcome]:
+        """End the stream with the part of `outgoing` as its whole and final text."""
+
+
+class Polled(Value, frozen=True, kw_only=True):
+    """What one poll brought, and the cursor (JSON) that the next one begins at."""
+
+    events: tuple[AnyEvent, ...] = ()
+    cursor: JSON = None
+
+
+@runtime_checkable
+class Polls(Protocol):
+    """A platform that can be asked for events, where no webhook reaches us."""
+
+    @property
+    def polled_account(self) -> str | None:
+        """The account to poll for; None while webhooks are used."""
+
+    def poll(self, cursor: JSON) -> Steps[Polled]:
+        """The events behind `cursor` (None at the very first); may take as long as its `Call` says."""
+
+
+@runtime_checkable
+class Provisions(Protocol):
+    """A platform that can be told where our webhook is, and what it shall show around it."""
+
+    def provision(self, webhook_url: str, *, dry_run: bool) -> Steps[tuple[str, ...]]:
+        """Change what differs from the configuration; a line for each difference."""
 
 
 @runtime_checkable
