@@ -26,6 +26,10 @@ class _DaemonThreadPool(ThreadPool):
     threadFactory = partial(threading.Thread, daemon=True)  # type: ignore[assignment]
 
 
+def _daemon_pool(threads: int) -> ThreadPool:
+    return _DaemonThreadPool(minthreads=0, maxthreads=threads, name="agents")
+
+
 class _Job:
     """One turn on its thread."""
 
@@ -43,7 +47,13 @@ class ThreadPoolAgent:
     """
 
     def __init__(
-        self, agent: Any, *, threads: int = 10, replaceable: int = 10, deterministic: bool = False
+        self,
+        agent: Any,
+        *,
+        threads: int = 10,
+        replaceable: int = 10,
+        deterministic: bool = False,
+        make_pool: Callable[[int], Any] = _daemon_pool,
     ) -> None:
         self.deterministic = deterministic
         self.capacity = threads
@@ -52,7 +62,8 @@ class ThreadPoolAgent:
             caller_of_handle_message(agent) if hasattr(agent, "handle_message") else caller_of(agent)
         )
         self._replaceable = replaceable
-        self._pool: _DaemonThreadPool | None = None
+        self._make_pool = make_pool
+        self._pool: Any = None
         self._reactor: Any = None
         self._jobs: dict[int, _Job] = {}
 
@@ -62,7 +73,7 @@ class ThreadPoolAgent:
     def start(self, reactor: Any) -> None:
         """Start the threads."""
         self._reactor = reactor
-        self._pool = _DaemonThreadPool(minthreads=0, maxthreads=self.capacity, name="agents")
+        self._pool = self._make_pool(self.capacity)
         self._pool.start()
 
     def stop(self) -> None:
