@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from .agents import AgentBackend, HasThreads
 from .channel import Channel
 from .errors import AgentTimeout, AgentUnreachable, StoreError
+from .logs import Throttle
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .speech import Speech, TurnLost, structured_by_offer
@@ -63,6 +64,7 @@ class Conversations:
         self._working: dict[str, Deferred[Any]] = {}
         self._woken: set[str] = set()
         self._held_up: set[str] = set()
+        self._alarms = Throttle(now)
         self._stopped = False
 
     def wake(self, key: str) -> None:
@@ -71,10 +73,12 @@ class Conversations:
             return
         if key in self._working:
             self._woken.add(key)
-        elif Address.parse(key).channel in self._channels:
+        elif (channel := Address.parse(key).channel) in self._channels:
             self._queue.append(key)
             self._queued.add(key)
             self._pump()
+        elif self._alarms.admit(channel) is not None:
+            _log.warn("events wait for the channel {channel}, which is not configured", channel=channel)
 
     def wake_if_held_up(self, key: str) -> None:
         """What held up the next turn here may be gone: a full outbox, an owner."""
@@ -104,14 +108,21 @@ class Conversations:
     def _worked(self, more: bool | Failure, key: str) -> None:
         self._working.pop(key, None)
         if isinstance(more, Failure):
-            if not more.check(CancelledError):
-                _log.failure("conversation {key}", more, key=key)
+            self._stumbled(key, more)
             more = False
         woken = key in self._woken
         self._woken.discard(key)
         if more or woken:
             self.wake(key)
         self._pump()
+
+    def _stumbled(self, key: str, failure: Failure) -> None:
+        """The store is away, or a fault of ours: what waits there is tried again soon."""
+        if failure.check(CancelledError):
+            return
+        if self._alarms.admit(failure.type) is not None:
+            _log.failure("conversation {key}", failure, key=key)
+        self._clock.callLater(STORE_RETRY, self.wake, key)
 
     async def _work(self, key: str) -> bool:
         """Run the next turn; whether there may be more."""
@@ -132,7 +143,13 @@ class Conversations:
             return
         channel = self._channels[started.address.channel]
         speech = Speech(
-            self._store, channel, started, self._now, self._said, deterministic=self._agent.deterministic
+            self._store,
+            channel,
+            started,
+            self._now,
+            committed=self._replies_committed,
+            show_typing=lambda on: self._show_typing(started.turn.conversation, started, on),
+            deterministic=self._agent.deterministic,
         )
         try:
             end = await self._answered(started, channel, speech)
@@ -235,10 +252,7 @@ class Conversations:
                 reason=end.error,
             )
         if ours and end.replies:
-            self._said(turn.conversation)
-
-    def _said(self, key: str) -> None:
-        self._replies_committed(key)
+            self._replies_committed(turn.conversation)
 
     async def _thread_back(self, turn: Turn) -> None:
         """Let the conversation wait for a thread that outlived its turn, within patience."""

@@ -84,11 +84,11 @@ class Deliveries:
             self._queued.add(key)
             self._pump()
 
-    def show_typing(self, key: str, address: Address) -> None:
-        """Show that an answer is being written, unless one is on its way already."""
+    def show_typing(self, key: str, address: Address, on: bool) -> None:
+        """Show that an answer is being written, or no longer, unless one is on its way already."""
         if self._stopped or key in self._working or key in self._queued or key in self._typing:
             return
-        shown = self._transport.show_typing(address, True)
+        shown = self._transport.show_typing(address, on)
         if not shown.called:
             self._typing[key] = shown
         shown.addBoth(self._typing_done, key)

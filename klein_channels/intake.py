@@ -257,14 +257,18 @@ def is_turn(event: AnyEvent, options: ChannelOptions) -> bool:
 
 
 def conversation_key(event: AnyEvent, options: ChannelOptions) -> str:
-    """What an event belongs to, by the channel's setting `conversation`."""
-    address = event.address
-    if options.conversation == "thread" or (options.conversation == "chat" and address.thread is None):
-        return str(address)
-    if options.conversation == "chat":
-        return str(msgspec.structs.replace(address, thread=None))
+    """The conversation that an event belongs to."""
     sender = event.sender if isinstance(event, PersonEvent) else None
-    return str(msgspec.structs.replace(address, thread=sender.id if sender else None))
+    return conversation_of(event.address, options, sender.id if sender else None)
+
+
+def conversation_of(address: Address, options: ChannelOptions, sender: str | None = None) -> str:
+    """The key of a conversation at `address`, by the channel's setting `conversation`."""
+    if options.conversation == "sender":
+        return str(msgspec.structs.replace(address, thread=sender))
+    if options.conversation == "chat" and address.thread is not None:
+        return str(msgspec.structs.replace(address, thread=None))
+    return str(address)
 
 
 def dedupe_key(event: AnyEvent, *, stable_timestamps: bool) -> bytes:

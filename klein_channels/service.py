@@ -25,7 +25,7 @@ from .delivery import Deliveries
 from .errors import ConfigError, StartError
 from .fit import fit
 from .http import Http
-from .intake import Intake
+from .intake import Intake, conversation_of
 from .logs import install_redaction
 from .model import Address, AnyEvent, Message
 from .observers import Observer, Observers
@@ -35,13 +35,12 @@ from .store import Arrival, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
 from .store.sqlite import SQLiteStore
 from .transport import HttpTransport
-from .waiting import all_fired
 
 _log = Logger()
 DUE_AT_ONCE = 1000
 """Conversations that one poll wakes at most; the next poll wakes the next."""
 LAST_WORDS = 1.0
-"""Seconds of the drain that are kept for writing down what was given up."""
+"""Seconds that each of the last steps of a stop may take: giving up, the store, the connections."""
 
 
 class ChannelService(MultiService):
@@ -138,7 +137,7 @@ class ChannelService(MultiService):
             )
             for number, (said, part) in enumerate(parts)
         ]
-        conversation = str(address)
+        conversation = conversation_of(address, channel.options)
 
         def posted(new: bool) -> bool:
             self._deliveries.wake(conversation)
@@ -277,14 +276,12 @@ class ChannelService(MultiService):
             await self._within(self._http.close(), LAST_WORDS)
 
     async def _drained(self) -> None:
-        """Let turns and sends end; give up those that do not."""
-        await self._within(
-            all_fired([self._conversations.stop(), self._deliveries.stop()]),
-            max(self.policy.drain - 3 * LAST_WORDS, 0.0),
-        )
-        self._conversations.give_up()
-        self._deliveries.give_up()
-        await self._within(all_fired([self._conversations.stop(), self._deliveries.stop()]), LAST_WORDS)
+        """Let turns end and their replies go out, then give up what does not."""
+        ends = self.reactor.seconds() + self.policy.drain - 3 * LAST_WORDS
+        for part in (self._conversations, self._deliveries):
+            await self._within(part.stop(), max(ends - self.reactor.seconds(), 0.0))
+            part.give_up()
+            await self._within(part.stop(), LAST_WORDS / 2)
 
     def _within(self, work: Deferred[Any], seconds: float) -> Deferred[None]:
         """Fires when `work` has, or when the time is over; never fails."""
@@ -330,7 +327,7 @@ class ChannelService(MultiService):
         self._conversations.wake_if_held_up(key)
 
     def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
-        self._deliveries.show_typing(key, started.address)
+        self._deliveries.show_typing(key, started.address, on)
 
     def _show_seen(self, arrival: Arrival) -> None:
         seen = self._transport.show_seen(arrival.event.address)

@@ -39,7 +39,10 @@ class TurnLost(KleinChannelsError):
 
 
 class Speech:
-    """Turns replies into rows. `committed(key)` is called when some of them are durable."""
+    """Turns replies into rows, and obeys controls.
+
+    `committed(key)` is called when rows are durable, `show_typing(on)` when the agent asks for it.
+    """
 
     def __init__(
         self,
@@ -47,15 +50,17 @@ class Speech:
         channel: Channel,
         started: StartedTurn,
         now: Callable[[], float],
-        committed: Callable[[str], None],
         *,
-        deterministic: bool,
+        committed: Callable[[str], None] = lambda key: None,
+        show_typing: Callable[[bool], None] = lambda on: None,
+        deterministic: bool = False,
     ) -> None:
         self._store = store
         self._channel = channel
         self._started = started
         self._now = now
         self._committed = committed
+        self._show_typing = show_typing
         self._attempt = 0 if deterministic else started.turn.attempt
         self._ordinal = 0
         self._deltas: list[str] = []
@@ -68,7 +73,7 @@ class Speech:
         cls, store: Store, channel: Channel, started: StartedTurn, now: Callable[[], float]
     ) -> Speech:
         """The words after everything else failed."""
-        speech = cls(store, channel, started, now, lambda _: None, deterministic=False)
+        speech = cls(store, channel, started, now)
         speech._ordinal = APOLOGY_ORDINAL
         return speech
 
@@ -134,6 +139,8 @@ class Speech:
             self._remember = msgspec.json.encode(control.state)
         elif isinstance(control, EndConversation):
             self._remember = b"null"
+        else:
+            self._show_typing(control.on)
 
     def _rest(self) -> list[Message]:
         """A text that came in pieces and is whole now."""

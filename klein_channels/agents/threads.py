@@ -66,6 +66,7 @@ class ThreadPoolAgent:
         self._pool: Any = None
         self._reactor: Any = None
         self._jobs: dict[int, _Job] = {}
+        self._written_off = 0
 
     def __repr__(self) -> str:
         return f"ThreadPoolAgent({self._agent!r}, threads={self.capacity})"
@@ -79,7 +80,7 @@ class ThreadPoolAgent:
     def stop(self) -> None:
         """Take no more turns; stop waits for nobody, threads at work end with the process."""
         pool, self._pool = self._pool, None
-        if pool is not None and not self._jobs:
+        if pool is not None and not self._jobs and not self._written_off:
             pool.stop()
 
     def answer(self, turn: Turn, say: Say) -> Deferred[Any]:
@@ -90,7 +91,7 @@ class ThreadPoolAgent:
         context = contextvars.copy_context()
         context.run(current_turn.set, turn)
         self._pool.callInThreadWithCallback(
-            partial(self._reactor.callFromThread, self._back, turn, done),
+            partial(self._reactor.callFromThread, self._back, turn, job, done),
             lambda: context.run(self._run, turn, say, job),
         )
         return done
@@ -105,9 +106,9 @@ class ThreadPoolAgent:
         job = self._jobs.pop(turn.id, None)
         if job is None or self._pool is None:
             return True
-        if self._replaceable == 0:
+        self._written_off += 1
+        if self._written_off > self._replaceable:
             return False
-        self._replaceable -= 1
         self._pool.adjustPoolsize(maxthreads=self._pool.max + 1)
         return True
 
@@ -130,9 +131,10 @@ class ThreadPoolAgent:
     def _say_from_thread(self, say: Say, answer: object) -> None:
         blockingCallFromThread(self._reactor, cast("Callable[[object], Deferred[Any]]", say), answer)
 
-    def _back(self, turn: Turn, done: Deferred[Any], success: bool, result: Any) -> None:
-        job = self._jobs.pop(turn.id, None)
-        if job is not None and not job.back.called:
+    def _back(self, turn: Turn, job: _Job, done: Deferred[Any], success: bool, result: Any) -> None:
+        if self._jobs.get(turn.id) is job:
+            del self._jobs[turn.id]
+        if not job.back.called:
             job.back.callback(None)
         if done.called:
             return

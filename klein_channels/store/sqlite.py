@@ -169,25 +169,38 @@ class SQLiteStore:
         """Store events; a long batch takes several transactions, all of them before this fires."""
         if self._waiting >= self._max_waiting:
             return fail(StoreFull(f"{self._waiting} events wait for their turn"))
-        self._waiting += sum(arrival.turn for arrival in arrivals)
         if len(arrivals) <= EVENTS_PER_TRANSACTION:
-            return self._write(lambda db: inbox.enqueue(db, arrivals, now))
+            return self._write(lambda db: self._counted_in(inbox.enqueue(db, arrivals, now), arrivals))
         return Deferred.fromCoroutine(self._enqueue_chunks(arrivals, now))
 
     async def _enqueue_chunks(self, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
         numbers: list[int | None] = []
         for start in range(0, len(arrivals), EVENTS_PER_TRANSACTION):
             chunk = arrivals[start : start + EVENTS_PER_TRANSACTION]
-            numbers += await self._write(lambda db, chunk=chunk: inbox.enqueue(db, chunk, now))  # type: ignore[misc]
+            numbers += await self._write(
+                lambda db, chunk=chunk: self._counted_in(inbox.enqueue(db, chunk, now), chunk)  # type: ignore[misc]
+            )
         return numbers
+
+    def _counted_in(self, numbers: list[int | None], arrivals: Sequence[Arrival]) -> list[int | None]:
+        """Keep count of what waits, near enough for its bound; `stats` sets it right."""
+        new = (arrival.turn for arrival, number in zip(arrivals, numbers, strict=True) if number is not None)
+        self._waiting += sum(new)
+        return numbers
+
+    def _counted_out(self, started: StartedTurn | NotNow | None) -> StartedTurn | NotNow | None:
+        if isinstance(started, StartedTurn) and started.turn.attempt == 1:
+            self._waiting -= 1
+        return started
 
     def start_turn(
         self, conversation: str, now: float, *, deterministic: bool
     ) -> Deferred[StartedTurn | NotNow | None]:
         """Start the next turn of a conversation."""
+        most_unsent = self._max_unsent
         return self._write(
-            lambda db: inbox.start_turn(
-                db, conversation, now, deterministic=deterministic, most_unsent=self._max_unsent
+            lambda db: self._counted_out(
+                inbox.start_turn(db, conversation, now, deterministic=deterministic, most_unsent=most_unsent)
             )
         )
 
