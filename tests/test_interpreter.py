@@ -139,6 +139,7 @@ class LooksStructuredTests(SynchronousTestCase):
             'inform{"a": "b"}',
             "\u00a0_restart",
             "/ restart",
+            " /{}",
             "//x",
         ):
             self.assertTrue(looks_structured(text), text)

@@ -218,42 +218,26 @@ class RecallTests(StoriesTestCase):
         answers = self.talk(self.agent(stories), '/greet{"name": "Ada"}', "/ask", "/bye", "/yes")
         self.assertEqual(answers, [["Hello Ada"], ["First"], ["Bye"], ["Second"]])
 
-    def test_a_shorter_history_counts_where_its_stories_agree(self):
-        stories = """
-## one
-* greet
- - utter_first
+    ANOTHER_WAY = """
+## another way to the question
+* no
+ - utter_again
 * ask
  - utter_second
-* yes
- - utter_good
 """
-        # The turn of asking twice is in no story: what was said last before the yes is.
-        answers = self.talk(self.agent(stories, max_history=4), "/greet", "/ask", "/greet", "/ask", "/yes")
-        self.assertEqual(answers[-1], ["Good"])
+
+    def test_a_shorter_history_counts_where_its_stories_agree(self):
+        stories = "## one\n* greet\n - utter_first\n* ask\n - utter_second\n* yes\n - utter_good\n"
+        agent = self.agent(stories + self.ANOTHER_WAY, max_history=4)
+        self.assertEqual(self.talk(agent, "/no", "/ask", "/yes"), [["Hello again"], ["Second"], ["Good"]])
 
     def test_a_shorter_history_does_not_count_where_they_disagree(self):
-        stories = """
-## one
-* greet
- - utter_first
-* ask
- - utter_second
-* yes
- - utter_good
-## two
-* bye
- - utter_first
-* ask
- - utter_second
-* yes
- - utter_bad
-"""
-        agent = self.agent(stories, max_history=6)
+        stories = "## one\n* greet\n - utter_first\n* ask\n - utter_second\n* yes\n - utter_good\n"
+        stories += "## two\n* bye\n - utter_first\n* ask\n - utter_second\n* yes\n - utter_bad\n"
+        agent = self.agent(stories + self.ANOTHER_WAY, max_history=4)
         self.assertEqual(self.talk(agent, "/greet", "/ask", "/yes")[-1], ["Good"])
         self.assertEqual(self.talk(agent, "/bye", "/ask", "/yes")[-1], ["Bad"])
-        self.assertEqual(self.talk(agent, "/no", "/ask", "/yes"), [["What?"]] * 3)
-        self.assertEqual(self.talk(agent, "/greet", "/ask", "/bye", "/ask", "/yes")[-1], ["Bad"])
+        self.assertEqual(self.talk(agent, "/no", "/ask", "/yes")[-1], ["What?"])
 
     def test_one_intent_without_its_context_is_not_recalled(self):
         self.assertEqual(
@@ -307,6 +291,7 @@ class RecallTests(StoriesTestCase):
         stories = "## a\n* greet\n - utter_first\n> mid\n* yes\n - utter_good\n"
         stories += "## b\n* ask\n - utter_second\n> mid\n"
         self.assertEqual(self.talk(self.agent(stories), "/ask", "/yes"), [["Second"], ["Good"]])
+        self.assertEqual(self.talk(self.agent(stories), "/yes"), [["What?"]])
 
     def test_comments_are_no_stories(self):
         stories = "<!-- ## x\n* greet\n - utter_bad -->\n"
@@ -323,6 +308,7 @@ class RecallTests(StoriesTestCase):
         with Logged() as logged:
             self.assertEqual(self.talk(self.agent(stories), "/greet"), [["First"] * 10])
         self.assertIn("stopped after 10 actions", warnings(logged))
+        self.assertEqual(len(self.state["moments"]), 3)
 
     def test_many_alternatives_do_not_explode(self):
         # 4 to the power of 30 ways, which come together again.
@@ -392,6 +378,15 @@ class SlotTests(StoriesTestCase):
         variation["custom"]["deep"][0] = "Ada"
         self.assertEqual(replies, [variation])
 
+    def test_custom_json_keeps_to_the_types_of_json(self):
+        domain = DOMAIN.replace("[First]", "[{custom: {day: 2020-01-01, n: 1.5, on: true}}]")
+        replies, _ = self.agent("## s\n* greet\n - utter_first\n", domain).respond("/greet", None)
+        self.assertEqual(replies[0]["custom"], {"day": "2020-01-01", "n": 1.5, "on": True})
+
+    def test_entities_that_the_domain_does_not_name_make_no_difference(self):
+        text = '/greet{"name": "Ada", "unheard": "of"}'
+        self.assertEqual(self.talk(self.agent(self.STORY), text), [["Hello Ada"]])
+
     def test_yaml_does_not_turn_words_into_other_things(self):
         domain = (
             DOMAIN.replace("[Hello again]", "[yes]")
@@ -452,6 +447,14 @@ class ActionTests(StoriesTestCase):
         )
         self.assertEqual(self.talk(agent, "/ask"), [["Bad"]])
 
+    def test_what_an_action_sets_goes_before_what_the_story_says(self):
+        stories = '## s\n* ask\n - action_look\n - slot{"name": "Ada"}\n - utter_hello\n'
+        agent = self.agent(stories, actions={"action_look": lambda tracker: tracker.set_slot("name", "Bob")})
+        self.assertEqual(self.talk(agent, "/ask"), [["Hello Bob"]])
+
+    def test_a_skipped_action_that_ends_now_so_now_so_sets_nothing(self):
+        self.assertEqual(self.talk(self.agent(self.STORIES), "/ask"), [[]])
+
     def test_controls_pass_through(self):
         agent = self.agent(
             "## s\n* ask\n - action_look\n", actions={"action_look": lambda _: Handoff(to="desk")}
@@ -511,11 +514,12 @@ class StateTests(StoriesTestCase):
             "set_at": {"gone": 0},
             "moments": state["moments"] * 1000,
         }
-        replies, after = self.fresh.respond("/greet", foreign)
-        self.assertEqual(replies, [{"text": "First"}])
-        self.assertLess(len(json.dumps(after)), 500)
+        for text, answer in (("/greet", "First"), ("what", "What?")):
+            replies, after = self.fresh.respond(text, foreign)
+            self.assertEqual(replies, [{"text": answer}])
+            self.assertLess(len(json.dumps(after)), 500)
 
-    @settings(deadline=None, derandomize=True, max_examples=200)
+    @settings(deadline=None, derandomize=True, max_examples=100)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(),
@@ -655,7 +659,7 @@ class BrokenDirectoryTests(StoriesTestCase):
             ("## s\n* greet OR \n - utter_first\n", 2, "no intent"),
             ("## s\n* greet OR  OR ask\n", 2, "an intent has no name"),
             ("## s\n* _greet[name=Ada\n", 2, "not closed"),
-            (start + ' - slot{"nome": 1}\n', 3, "no slot 'nome' (did you mean 'name'?)"),
+            (start + ' - slot{"moood": 1}\n', 3, "no slot 'moood' (did you mean 'mood'?)"),
             (start + " - slot{\n", 3, "not JSON"),
             (start + " - slot{1}\n", 3, "not JSON"),
             (start + ' - reminder{"action": "x"}\n', 3, "unknown event 'reminder'"),
@@ -665,6 +669,7 @@ class BrokenDirectoryTests(StoriesTestCase):
                 "no checkpoint that a story ends with 'nowhere'",
             ),
             ("## s\n\n<!-- never\n closed", 3, "the comment <!-- is not closed"),
+            ("## s <!-- a\nb\n -->\n* gret\n", 4, "no intent 'gret'"),
             ("## s\u2028\x0b\n* greet\n x\n", 3, "begins with"),
         ]
         for stories, line, reason in cases:
@@ -695,7 +700,7 @@ class BrokenDirectoryTests(StoriesTestCase):
             ("responses:\n  utter_a:\n  - text: a\n    buttons: no\n", 4, "buttons must be a list"),
             ("a: 1\nslots: !!python/object/apply:os.system ['true']\n", 2, "not YAML"),
             ("a: 1\nb: \x07\n", 2, "not YAML"),
-            ("a: " + "[" * 5000, 1, "not YAML"),
+            ("a: " + "[" * 2000, 1, "not YAML"),
         ]
         for domain, line, reason in cases:
             path = self.directory("## s\n", domain)
@@ -711,7 +716,7 @@ class BrokenDirectoryTests(StoriesTestCase):
             ('{"max_history": 0}', 1),
             ('{"max_history": "3"}', 1),
         ]
-        cases += [('{"max_history": true}', 1), ("[" * 100_000, 1), ('{"max_histories": 5}', 1)]
+        cases += [('{"max_history": true}', 1), ("[" * 100_000, 1), ('{"max_histories": "five"}', 1)]
         for text, line in cases:
             path = self.directory("## s\n* greet\n - utter_first\n")
             (path / "policy_metadata.json").write_text(text)

@@ -153,7 +153,7 @@ class StoriesAgent:
         heard = tracker.copy()
         heard.latest_message = dict(parsed)
         heard.hear(intent, _entities(parsed))
-        decision = self._recall.decide(heard.moments) if intent in self._domain.intents else None
+        decision = self._recall.decide(heard.moments)
         if decision is None:
             # As if it had not been said: the buttons of the question before still lead on.
             tracker.latest_message = dict(parsed)

@@ -87,9 +87,14 @@ class _TextLoader(yaml.SafeLoader):
 
 
 class _JsonLoader(yaml.SafeLoader):
-    """Reads the types that JSON has: a date stays the text that it is."""
+    """Reads the types that JSON has: a date, ``on`` and ``yes`` stay the texts that they are."""
 
-    yaml_implicit_resolvers = _resolvers("null", "merge", "bool", "int", "float")
+    yaml_implicit_resolvers = _resolvers("null", "merge", "int", "float")
+
+
+_JsonLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 class _DomainFile:
