@@ -33,7 +33,7 @@ from .model import (
     WebhookResponse,
 )
 from .policy import Policy
-from .store import Arrival, Store
+from .store import Arrival, Cursor, Store
 
 _log = Logger()
 _OK = WebhookResponse()
@@ -86,6 +86,13 @@ class Intake:
         except VerificationError as error:
             return succeed(self._refused(channel, request, error))
         return self._accept(channel, request, now)
+
+    def take(self, channel: Channel, events: Sequence[AnyEvent], cursor: Cursor) -> Deferred[bool]:
+        """Store what a poll brought with how far it has read; whether that is durable. Never fails."""
+        arrivals = [self._arrival(channel, event) for event in events]
+        commit = self._store.enqueue(arrivals, self._now(), cursor)
+        stored = commit.addCallbacks(self._committed, self._not_committed, (arrivals, _OK))
+        return stored.addCallback(lambda response: response is _OK)
 
     def _accept(self, channel: Channel, request: WebhookRequest, now: float) -> Deferred[WebhookResponse]:
         received = self._parsed(channel, request)

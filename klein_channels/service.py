@@ -19,7 +19,7 @@ from twisted.web.resource import IResource
 
 from .agents import HasThreads
 from .agents.choosing import as_backend, load_agent
-from .channel import Channel, Resolves
+from .channel import Channel, Polls, Resolves
 from .conversation import Conversations
 from .delivery import Deliveries
 from .errors import ConfigError, StartError
@@ -30,6 +30,7 @@ from .logs import install_redaction
 from .model import Address, AnyEvent, Message
 from .observers import Observer, Observers
 from .policy import Policy
+from .polling import Polling
 from .replies import read_reply
 from .store import Arrival, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
@@ -226,6 +227,8 @@ class ChannelService(MultiService):
             not_stored=self._not_stored,
             **times,
         )
+        polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
+        self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
 
     def _opened_store(self) -> Store:
         store = self._store_spec
@@ -248,6 +251,7 @@ class ChannelService(MultiService):
         self._polling.clock = self.reactor
         self._purging = LoopingCall(self._purge)
         self._purging.clock = self.reactor
+        self._polls.start()
         self._store.waiting().addCallback(self._wake_all).addErrback(self._in_trouble)
         for loop, interval in (
             (self._polling, self.policy.poll_interval),
@@ -266,6 +270,7 @@ class ChannelService(MultiService):
         for loop in (self._polling, self._purging):
             if loop.running:
                 loop.stop()
+        self._polls.stop()
         await self._drained()
         if self._site is not None:
             self._site.abort()

@@ -24,6 +24,12 @@ CREATE TABLE conversation (
     offers    BLOB               -- the last structured payloads that we offered here (JSON list)
 ) WITHOUT ROWID;
 
+-- How far a channel that polls has read; written with the events that were read.
+CREATE TABLE cursor (
+    name  TEXT PRIMARY KEY,      -- channel:account, each percent-encoded
+    value BLOB NOT NULL          -- the platform's own cursor (JSON)
+) WITHOUT ROWID;
+
 -- Every event. Its id is the order of acceptance.
 CREATE TABLE inbox (
     id           INTEGER PRIMARY KEY,

@@ -46,6 +46,13 @@ class Arrival(Value, frozen=True, kw_only=True):
     mid: str | None = None
 
 
+class Cursor(Value, frozen=True, kw_only=True):
+    """How far a poll has read: the platform's own JSON, under the name of the poll."""
+
+    name: str
+    value: bytes
+
+
 class NotNow(Value, frozen=True, kw_only=True):
     """There is work in this conversation, but it waits; the store's `due` tells when."""
 
@@ -161,8 +168,16 @@ class Store(Protocol):
     def close(self) -> Deferred[None]:
         """Finish what was asked and let go."""
 
-    def enqueue(self, arrivals: Sequence[Arrival], now: float) -> Deferred[list[int | None]]:
-        """Store events; their numbers in the order of acceptance, None for a duplicate."""
+    def enqueue(
+        self, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None = None
+    ) -> Deferred[list[int | None]]:
+        """Store events; their numbers in the order of acceptance, None for a duplicate.
+
+        `cursor` is moved with the last of them: what was polled is never asked for again unstored.
+        """
+
+    def cursor(self, name: str) -> Deferred[Cursor | None]:
+        """How far the poll of that name has read."""
 
     def start_turn(
         self, conversation: str, now: float, *, deterministic: bool

@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
-from . import Arrival, EndOfTurn, NotNow, Reply, StartedTurn
+from . import Arrival, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
 from .outbox import OPEN, context_of, insert_replies
 
 OFFERS_KEPT = 60
@@ -19,6 +19,20 @@ Row = sqlite3.Row
 def enqueue(db: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
     """Store what is new among `arrivals`; their numbers, None for what was there."""
     return [_enqueue_one(db, arrival, now) for arrival in arrivals]
+
+
+def move_cursor(db: sqlite3.Connection, cursor: Cursor) -> None:
+    """Note how far a poll has read."""
+    db.execute(
+        "INSERT INTO cursor (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+        (cursor.name, cursor.value),
+    )
+
+
+def read_cursor(db: sqlite3.Connection, name: str) -> Cursor | None:
+    """How far a poll has read."""
+    row = db.execute("SELECT value FROM cursor WHERE name = ?", (name,)).fetchone()
+    return Cursor(name=name, value=row["value"]) if row else None
 
 
 def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | None:

@@ -13,6 +13,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import IO, Literal, TypeVar
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from ..model import Owner, Turn
 from . import (
     Arrival,
     Claim,
+    Cursor,
     DeadLetter,
     Due,
     EndOfTurn,
@@ -165,22 +167,37 @@ class SQLiteStore:
     def _write(self, work: Work[T]) -> Deferred[T]:
         return self._committer.run(work)
 
-    def enqueue(self, arrivals: Sequence[Arrival], now: float) -> Deferred[list[int | None]]:
+    def enqueue(
+        self, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None = None
+    ) -> Deferred[list[int | None]]:
         """Store events; a long batch takes several transactions, all of them before this fires."""
         if self._waiting >= self._max_waiting:
             return fail(StoreFull(f"{self._waiting} events wait for their turn"))
         if len(arrivals) <= EVENTS_PER_TRANSACTION:
-            return self._write(lambda db: self._counted_in(inbox.enqueue(db, arrivals, now), arrivals))
-        return Deferred.fromCoroutine(self._enqueue_chunks(arrivals, now))
+            return self._write(lambda db: self._enqueued(db, arrivals, now, cursor))
+        return Deferred.fromCoroutine(self._enqueue_chunks(arrivals, now, cursor))
 
-    async def _enqueue_chunks(self, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
+    async def _enqueue_chunks(
+        self, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None
+    ) -> list[int | None]:
         numbers: list[int | None] = []
         for start in range(0, len(arrivals), EVENTS_PER_TRANSACTION):
             chunk = arrivals[start : start + EVENTS_PER_TRANSACTION]
-            numbers += await self._write(
-                lambda db, chunk=chunk: self._counted_in(inbox.enqueue(db, chunk, now), chunk)  # type: ignore[misc]
-            )
+            moved = cursor if start + len(chunk) == len(arrivals) else None
+            numbers += await self._write(partial(self._enqueued, arrivals=chunk, now=now, cursor=moved))
         return numbers
+
+    def _enqueued(
+        self, db: sqlite3.Connection, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None
+    ) -> list[int | None]:
+        numbers = self._counted_in(inbox.enqueue(db, arrivals, now), arrivals)
+        if cursor is not None:
+            inbox.move_cursor(db, cursor)
+        return numbers
+
+    def cursor(self, name: str) -> Deferred[Cursor | None]:
+        """How far the poll of that name has read."""
+        return self._reader.run(lambda db: inbox.read_cursor(db, name))
 
     def _counted_in(self, numbers: list[int | None], arrivals: Sequence[Arrival]) -> list[int | None]:
         """Keep count of what waits, near enough for its bound; `stats` sets it right."""
