@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from ..agents.threads import ThreadPoolAgent
@@ -45,7 +46,7 @@ HOOK = "/app/webhook"
 
 
 class Killed(BaseException):
-    """The process died here: nothing behind this line happened."""
+    """Unwinds the stack of a process that died in it; nobody outside `Disk` sees it."""
 
 
 class ServiceInMemory:
@@ -83,7 +84,6 @@ class ServiceInMemory:
     def start(self) -> None:
         """Start a process; the one before must have stopped or died."""
         self.process = ProcessReactor(self.clock, lambda: self._platform)
-        self.disk.working = True
         policy = self.policy
         self.store = SQLiteStore(
             self._path,
@@ -191,7 +191,7 @@ class ServiceInMemory:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What the store holds, asked over its own connection."""
-        return [tuple(row) for row in self.disk.connections[0].execute(query)]
+        return [tuple(row) for row in sqlite3.Connection.execute(self.disk.connections[0], query)]
 
     def outbox(self) -> list[str]:
         """The states of all replies, in their order."""
@@ -230,10 +230,10 @@ class Disk:
     def __init__(self, kit: ServiceInMemory) -> None:
         self._kit = kit
         self.full = self.gone = self.held = False
-        self.working = True
         self.commits = 0
         self.kill_at: Callable[[int], str | None] = lambda number: None
         self.connections: list[sqlite3.Connection] = []
+        self._committers: list[_MortalCommitter] = []
         self._waiting: deque[Callable[[], None]] = deque()
 
     def connect(self, *args: Any, **settings: Any) -> sqlite3.Connection:
@@ -243,18 +243,23 @@ class Disk:
         self.connections.append(connection)
         return connection
 
+    def committer(self, connection: sqlite3.Connection, name: str, begin: str) -> Any:
+        """A committer that works at once, or when it is released."""
+        self._committers.append(_MortalCommitter(self, InlineCommitter(connection, begin)))
+        return self._committers[-1]
+
     def let_go(self) -> None:
         """What the system does for a dead process: open transactions are rolled back."""
-        self.working = False
-        self._waiting.clear()
+        for committer in self._committers:
+            committer.dead = True
         for connection in self.connections:
             connection.close()
+        self._committers.clear()
         self.connections.clear()
+        self._waiting.clear()
 
     def execute(self, run: Callable[[], Any], sql: str) -> Any:
         """One statement, if the disk lets it pass."""
-        if not self.working:
-            raise Killed
         if self.gone:
             raise sqlite3.OperationalError("disk I/O error")
         if sql != "COMMIT":
@@ -262,19 +267,16 @@ class Disk:
         if self.full:
             raise sqlite3.OperationalError("database or disk is full")
         self.commits += 1
-        when = self.kill_at(self.commits)
-        if when == "before":
-            self._kit.kill()
-            raise Killed
-        done = run()
-        if when == "after":
+        moment = self.kill_at(self.commits)
+        done = run() if moment != "before" else None
+        if moment is not None:
             self._kit.kill()
             raise Killed
         return done
 
-    def committer(self, connection: sqlite3.Connection, name: str, begin: str) -> Any:
-        """A committer that works at once, or when it is released."""
-        return _HeldCommitter(self, InlineCommitter(connection, begin))
+    def hold(self, commit: Callable[[], None]) -> None:
+        """Keep a commit until `release`."""
+        self._waiting.append(commit)
 
     def release(self) -> None:
         """Commit what was held."""
@@ -284,21 +286,30 @@ class Disk:
         self._kit.settle()
 
 
-class _HeldCommitter:
+class _MortalCommitter:
+    """A committer of one process: once that is dead, nothing is done and nobody hears of it."""
+
     def __init__(self, disk: Disk, committer: InlineCommitter) -> None:
         self._disk = disk
         self._committer = committer
+        self.dead = False
 
     def run(self, work: Work[T]) -> Deferred[T]:
-        if not self._disk.held:
-            return self._committer.run(work)
         done: Deferred[T] = Deferred()
-
-        def commit() -> None:
-            self._committer.run(work).addBoth(lambda result: None if done.called else done.callback(result))
-
-        self._disk._waiting.append(commit)
+        if self._disk.held:
+            self._disk.hold(lambda: self._commit(work, done))
+        else:
+            self._commit(work, done)
         return done
+
+    def _commit(self, work: Work[T], done: Deferred[T]) -> None:
+        if self.dead:
+            return
+        try:
+            committed = self._committer.run(work)
+        except Killed:
+            return
+        committed.addBoth(lambda result: None if self.dead or done.called else done.callback(result))
 
     def close(self) -> Deferred[None]:
         return self._committer.close()
@@ -308,8 +319,6 @@ class _Connection(sqlite3.Connection):
     disk: Disk
 
     def execute(self, sql: str, *args: Any) -> Any:
-        if not hasattr(self, "disk"):
-            return super().execute(sql, *args)
         return self.disk.execute(lambda: sqlite3.Connection.execute(self, sql, *args), sql)
 
 
@@ -354,8 +363,6 @@ class HandThreads:
 
     def finish(self, number: int = 0) -> None:
         """Let the thread run to its end, and come back."""
-        from twisted.python.failure import Failure
-
         done, work = self.working.pop(number)
         try:
             result = work()
@@ -364,8 +371,3 @@ class HandThreads:
         else:
             done(True, result)
         self._fill()
-
-
-def texts(events: Sequence[Any]) -> list[str]:
-    """The words of events."""
-    return [event.text for event in events]
