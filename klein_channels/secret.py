@@ -23,18 +23,21 @@ class _Known:
     """The secrets that are alive, and the pattern that finds them, made anew when one was added."""
 
     def __init__(self) -> None:
-        self._alive: weakref.WeakSet[Secret] = weakref.WeakSet()
+        # By identity: of two equal secrets each must be known for itself, since one may outlive the other.
+        self._alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
         self._pattern: re.Pattern[str] | None = None
         self._stale = False
 
     def add(self, secret: Secret) -> None:
-        self._alive.add(secret)
+        self._alive[id(secret)] = secret
         self._stale = True
 
     def hide(self, text: str) -> str:
         if self._stale:
             self._stale = False
-            spellings = {s for secret in self._alive for s in _spellings(secret.reveal())}
+            # A list made at once: other threads may make secrets meanwhile.
+            alive = [secret for ref in self._alive.valuerefs() if (secret := ref()) is not None]
+            spellings = {s for secret in alive for s in _spellings(secret.reveal())}
             longest_first = sorted(
                 (s for s in spellings if len(s) >= SHORTEST_REDACTED), key=len, reverse=True
             )
@@ -61,7 +64,7 @@ class Secret:
     def matches(self, candidate: str | bytes) -> bool:
         """Whether `candidate` is this secret, in a time that does not depend on where they differ."""
         other = candidate if isinstance(candidate, bytes) else candidate.encode("utf-8", "surrogatepass")
-        return hmac.compare_digest(self._text.encode(), other)
+        return hmac.compare_digest(self._text.encode("utf-8", "surrogatepass"), other)
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -85,7 +88,7 @@ def redact(text: str) -> str:
 
 def _spellings(text: str) -> set[str]:
     raw = text.encode("utf-8", "surrogatepass")
-    found = {text, repr(text)[1:-1], urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text)}
+    found = {text, repr(text)[1:-1], urllib.parse.quote(raw, safe=""), urllib.parse.quote_plus(raw)}
     if len(raw) >= SHORTEST_REDACTED:
         # Base64 of a longer text shows a shorter one at three alignments; its inner characters are constant.
         for shift in range(3):
