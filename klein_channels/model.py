@@ -12,6 +12,7 @@ Times are float seconds since 1970 (UTC). Identifiers are texts, whatever the pl
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias, cast
@@ -674,7 +675,10 @@ def read_json(body: bytes) -> JSON:
 
 def _read_json_leniently(body: bytes) -> JSON:
     try:
-        return _without_lone_surrogates(json.loads(body.decode("utf-8"), parse_constant=_no_constant))
+        text = body.decode("utf-8")
+        return _without_lone_surrogates(
+            json.loads(text, parse_constant=_no_constant, parse_float=_finite_number)
+        )
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedWebhook(f"not JSON: {reason}") from None
@@ -682,6 +686,13 @@ def _read_json_leniently(body: bytes) -> JSON:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite_number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
 
 
 def _without_lone_surrogates(value: JSON) -> JSON:
