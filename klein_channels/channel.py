@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import pkgutil
 from collections.abc import Generator, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -250,12 +251,10 @@ def find_channel_class(type_name: str) -> ChannelClass:
 
 def known_types() -> list[str]:
     """The names that ``type:`` takes without a module path."""
-    from pkgutil import iter_modules
-
-    from . import channels
-
+    # Looked up by name, like the platforms themselves: they know this module, not it them.
+    built_in = importlib.import_module(f"{__package__}.channels")
     installed = {entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-    return sorted(installed | {module.name for module in iter_modules(channels.__path__)})
+    return sorted(installed | {module.name for module in pkgutil.iter_modules(built_in.__path__)})
 
 
 def nearest(word: str, known: Mapping[str, object] | list[str]) -> str:

@@ -14,7 +14,7 @@ from enum import Enum
 from http import HTTPStatus
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
@@ -23,9 +23,6 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
 from ..policy import Policy
-
-if TYPE_CHECKING:
-    from .site import Site
 
 IN_MEMORY = 100_000
 """Bytes of a body that are kept in memory; what is longer goes to a temporary file."""
@@ -95,10 +92,30 @@ class Request(server.Request):
         linger()
 
 
+class Limiting(Protocol):
+    """What a connection asks of the site that it came to."""
+
+    policy: Policy
+    draining: bool
+    reactor: Any
+
+    def opened(self, connection: Connection) -> bool:
+        """Count it in; False if it is one too many."""
+
+    def closed(self, connection: Connection) -> None:
+        """Count it out."""
+
+    def peer_is_known(self, connection: Connection) -> bool:
+        """Count it under the address that is known by now; False if it is one too many there."""
+
+    def body_limit(self, path: bytes) -> int:
+        """Bytes that a body for `path` may have."""
+
+
 class Connection(HTTPChannel):
     """One connection to a `Site` of ours, with a time by which the client must have done its part."""
 
-    site: Site
+    site: Limiting
     transport: Any
     phase = Phase.WAITING
     deadline = math.inf
