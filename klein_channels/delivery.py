@@ -155,6 +155,8 @@ class Deliveries:
                 await deferLater(self._clock, STORE_RETRY, lambda: None)
 
     async def _sent(self, claim: Claim) -> Settlement:
+        if claim.repeated:
+            _log.warn("reply {id} is sent again: whether it was shown is not known", id=claim.id)
         outgoing = Outgoing(
             id=claim.id,
             address=claim.address,
