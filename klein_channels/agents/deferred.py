@@ -64,8 +64,12 @@ async def _said(answers: Any, say: Say) -> None:
     try:
         async for answer in answers:
             await say(answer)
-    finally:
+    except GeneratorExit:
+        # Nobody waits for this turn any more, and nothing can be awaited now.
+        raise
+    except BaseException:
         await answers.aclose()
+        raise
 
 
 def _driven(coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
