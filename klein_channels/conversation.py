@@ -207,24 +207,26 @@ class Conversations:
         return structured_by_offer(started, channel, event)
 
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
-        """What follows when an agent raised: again, later, or a dead letter with an apology."""
+        """What follows when an agent did not answer: again, later, or a dead letter with an apology."""
         now, policy = self._now(), self._policy
         reason = f"{type(error).__name__}: {error}"
-        failures = started.failures + 1
-        since = started.first_failure if started.first_failure is not None else now
         if isinstance(error, AgentTimeout):
             return self._dead_letter(started, reason)
         if isinstance(error, AgentUnreachable):
+            since = now if started.first_failure is None else started.first_failure
             again = now - since < policy.agent_unreachable_patience
-            wait = min(2.0 ** min(failures, 6), 60.0)
-            failures = 0
+            wait = min(2.0 ** min(started.turn.attempt, 6), 60.0)
         else:
             _log.failure("the agent raised in turn {turn}", turn=started.turn.id)
+            # What an absent agent was waited for does not shorten the patience with a present one.
+            since = started.first_failure if started.failures and started.first_failure is not None else now
+            failures = started.failures + 1
             again = failures < policy.agent_tries and now - since < policy.agent_patience
             wait = policy.agent_patience / 2.0 ** (policy.agent_tries + 2 - failures)
-        if again:
-            return EndOfTurn(state="retry", due_at=now + wait, error=reason, failed=True)
-        return self._dead_letter(started, reason)
+        if not again:
+            return self._dead_letter(started, reason)
+        failed = not isinstance(error, AgentUnreachable)
+        return EndOfTurn(state="retry", due_at=now + wait, error=reason, failed=failed, first_failure=since)
 
     def _dead_letter(self, started: StartedTurn, reason: str) -> EndOfTurn:
         speech = Speech.apology(self._store, self._channels[started.address.channel], started, self._now)

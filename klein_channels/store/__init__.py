@@ -122,7 +122,9 @@ class EndOfTurn(Value, frozen=True, kw_only=True):
     due_at: float | None = None
     error: str | None = None
     failed: bool = False
-    """Whether this attempt counts as a failure (a stop of the server does not)."""
+    """Whether this attempt counts as a failure (a stop of the server, an absent agent do not)."""
+    first_failure: float | None = None
+    """When the trouble with this turn began; None keeps what is known, or is the time of a failure."""
 
 
 class DeadLetter(Value, frozen=True, kw_only=True):

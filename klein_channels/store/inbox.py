@@ -206,9 +206,9 @@ def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> 
         return False
     db.execute(
         "UPDATE turn SET state = ?1, due_at = ?2, error = ?3, failures = failures + ?4,"
-        " first_failure = coalesce(first_failure, CASE WHEN ?4 THEN ?5 END),"
+        " first_failure = coalesce(?7, first_failure, CASE WHEN ?4 THEN ?5 END),"
         " ended_at = CASE WHEN ?1 = 'retry' THEN NULL ELSE ?5 END WHERE id = ?6",
-        (end.state, end.due_at, end.error, int(end.failed), now, turn.id),
+        (end.state, end.due_at, end.error, int(end.failed), now, turn.id, end.first_failure),
     )
     if end.owner is not None:
         # The words with which the bot hands over still go out, whatever the owner is then.
