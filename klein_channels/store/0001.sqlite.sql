@@ -58,6 +58,7 @@ CREATE TABLE turn (
 );
 -- One turn at a time per conversation, by the database's own word.
 CREATE UNIQUE INDEX turn_open ON turn (conversation) WHERE state IN ('running', 'retry');
+CREATE INDEX turn_queued ON turn (conversation, id) WHERE state = 'queued';
 CREATE INDEX turn_due ON turn (due_at) WHERE state IN ('retry', 'queued');
 CREATE INDEX turn_dead ON turn (id) WHERE state = 'dead';
 

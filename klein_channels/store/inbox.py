@@ -10,7 +10,7 @@ import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
 from . import Arrival, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
-from .outbox import OPEN, context_of, insert_replies
+from .outbox import HELD, OPEN, context_of, insert_replies
 
 OFFERS_KEPT = 60
 Row = sqlite3.Row
@@ -63,13 +63,14 @@ def _touch(db: sqlite3.Connection, arrival: Arrival, now: float) -> Owner:
     row = db.execute(
         "INSERT INTO conversation (key, owner, last_id, last_at) VALUES (?1, coalesce(?2, 'bot'), ?3, ?4)"
         " ON CONFLICT (key) DO UPDATE SET owner = coalesce(?2, owner), last_id = coalesce(?3, last_id),"
-        " last_at = coalesce(?4, last_at) RETURNING owner",
+        " last_at = coalesce(?4, last_at) RETURNING owner,"
+        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = ?1 AND {HELD}) AS held",
         (arrival.conversation, arrival.owner, *last),
     ).fetchone()
-    if arrival.by_person:
+    if arrival.by_person and row["held"]:
         # A person is here again: what the platform refused for this conversation may pass now.
         db.execute(
-            "UPDATE outbox SET state = 'waiting', due_at = ? WHERE conversation = ? AND state = 'held'",
+            f"UPDATE outbox SET state = 'waiting', due_at = ? WHERE conversation = ? AND {HELD}",
             (now, arrival.conversation),
         )
     owner: Owner = row["owner"]
@@ -81,15 +82,7 @@ def start_turn(
 ) -> StartedTurn | NotNow | None:
     """Start the next turn of a conversation, the one that was interrupted before any new one."""
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
-    row = db.execute(
-        "SELECT * FROM turn WHERE conversation = ? AND state IN ('running', 'retry')", (key,)
-    ).fetchone()
-    row = (
-        row
-        or db.execute(
-            "SELECT * FROM turn WHERE conversation = ? AND state = 'queued' ORDER BY id LIMIT 1", (key,)
-        ).fetchone()
-    )
+    row = _open_turn(db, key)
     events = _oldest_waiting(db, key)
     if row is None and not events:
         return None
@@ -99,16 +92,28 @@ def start_turn(
         return None
     if owner == "paused" or (row and row["due_at"] is not None and row["due_at"] > now):
         return NotNow()
-    if row is None and _unsent(db, key) >= most_unsent:
+    if row is not None:
+        return _started_again(db, conversation, row, now, deterministic)
+    if _unsent(db, key) >= most_unsent:
         return NotNow()
-    more = row is not None or len(events) > 1
-    return _started(db, conversation, row or _new_turn(db, key, events[0], now), now, deterministic, more)
+    return _started(db, conversation, key, events, now)
+
+
+def _open_turn(db: sqlite3.Connection, key: str) -> Row | None:
+    """The turn that was begun here and has not ended, else the first one that is to be replayed."""
+    row: Row | None = db.execute(
+        "SELECT * FROM turn WHERE id = coalesce("
+        "(SELECT id FROM turn WHERE conversation = ?1 AND state IN ('running', 'retry')),"
+        " (SELECT min(id) FROM turn WHERE conversation = ?1 AND state = 'queued'))",
+        (key,),
+    ).fetchone()
+    return row
 
 
 def _oldest_waiting(db: sqlite3.Connection, key: str) -> list[Row]:
     """The oldest waiting event, and the one behind it as a sign that there are more."""
     return db.execute(
-        "SELECT id FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 2", (key,)
+        "SELECT id, event FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 2", (key,)
     ).fetchall()
 
 
@@ -123,46 +128,66 @@ def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
     """What came, or was begun, before a human took over is the human's."""
     db.execute("UPDATE inbox SET state = 'withheld' WHERE conversation = ? AND state = 'waiting'", (key,))
     db.execute(
-        "UPDATE turn SET state = 'withheld', ended_at = ?"
-        " WHERE conversation = ? AND state IN ('running', 'retry', 'queued')",
+        "UPDATE turn SET state = 'withheld', ended_at = ?1"
+        " WHERE (conversation = ?2 AND state IN ('running', 'retry'))"
+        " OR (conversation = ?2 AND state = 'queued')",
         (now, key),
     )
 
 
-def _new_turn(db: sqlite3.Connection, key: str, event: Row, now: float) -> Row:
-    row: Row = db.execute(
-        "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)"
-        " VALUES (?, ?, ?, 0, 'running', ?) RETURNING *",
-        (key, event["id"], event["id"], now),
-    ).fetchone()
-    db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (row["id"], event["id"]))
-    return row
-
-
 def _started(
-    db: sqlite3.Connection, conversation: Row | None, row: Row, now: float, deterministic: bool, more: bool
+    db: sqlite3.Connection, conversation: Row | None, key: str, events: list[Row], now: float
 ) -> StartedTurn:
+    """A new turn for the oldest of `events`."""
+    event = events[0]
+    turn = db.execute(
+        "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)"
+        " VALUES (?, ?, ?, 1, 'running', ?)",
+        (key, event["id"], event["id"], now),
+    ).lastrowid
+    assert turn is not None
+    db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (turn, event["id"]))
+    return _for_caller(
+        conversation,
+        Turn(id=turn, conversation=key, events=_read_events([event]), state=_column(conversation, "state")),
+        more=len(events) > 1,
+    )
+
+
+def _started_again(
+    db: sqlite3.Connection, conversation: Row | None, row: Row, now: float, deterministic: bool
+) -> StartedTurn:
+    """The next attempt at a turn, with the events that it had."""
     attempt = row["attempt"] + 1
     db.execute(
         "UPDATE turn SET state = 'running', attempt = ?, due_at = NULL WHERE id = ?", (attempt, row["id"])
     )
-    said: tuple[Message, ...] = ()
-    if attempt > 1:
-        said = _already_said(db, row["id"], now, deterministic)
-    events = tuple(_events_of(db, row))
     turn = Turn(
         id=row["id"],
         conversation=row["conversation"],
-        events=events,
+        events=_events_of(db, row),
         attempt=attempt,
-        already_said=said,
+        already_said=_already_said(db, row["id"], now, deterministic),
         state=_column(conversation, "state"),
     )
+    return _for_caller(
+        conversation, turn, failures=row["failures"], first_failure=row["first_failure"], more=True
+    )
+
+
+def _for_caller(
+    conversation: Row | None,
+    turn: Turn,
+    *,
+    failures: int = 0,
+    first_failure: float | None = None,
+    more: bool,
+) -> StartedTurn:
     return StartedTurn(
         turn=turn,
-        address=events[-1].address,
-        failures=row["failures"],
-        first_failure=row["first_failure"],
+        address=turn.event.address,
+        failures=failures,
+        first_failure=first_failure,
         offers=frozenset(_column(conversation, "offers") or ()),
         context=context_of(conversation),
         more=more,
@@ -184,9 +209,16 @@ def _already_said(db: sqlite3.Connection, turn: int, now: float, deterministic: 
     return tuple(message for row in rows if isinstance(message := from_json(row["message"]), Message))
 
 
-def _events_of(db: sqlite3.Connection, turn: Row) -> list[AnyEvent]:
-    rows = db.execute("SELECT event FROM inbox WHERE turn = ? ORDER BY id", (turn["id"],))
-    return [cast("AnyEvent", from_json(row["event"])) for row in rows]
+def _events_of(db: sqlite3.Connection, turn: Row) -> tuple[AnyEvent, ...]:
+    rows = db.execute(
+        "SELECT event FROM inbox WHERE id BETWEEN ? AND ? AND turn = ? ORDER BY id",
+        (turn["first_event"], turn["last_event"], turn["id"]),
+    )
+    return _read_events(rows.fetchall())
+
+
+def _read_events(rows: Sequence[Row]) -> tuple[AnyEvent, ...]:
+    return tuple(cast("AnyEvent", from_json(row["event"])) for row in rows)
 
 
 def add_replies(

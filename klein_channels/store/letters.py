@@ -82,7 +82,8 @@ def waiting(db: sqlite3.Connection) -> Due:
     """All conversations with something open, those that wait longest first."""
     turns = db.execute(
         "SELECT conversation FROM (SELECT conversation, first_event AS first FROM turn"
-        " WHERE state IN ('running', 'retry', 'queued') UNION ALL"
+        " WHERE state IN ('running', 'retry') UNION ALL"
+        " SELECT conversation, first_event FROM turn WHERE state = 'queued' UNION ALL"
         " SELECT conversation, min(id) FROM inbox WHERE state = 'waiting' GROUP BY conversation)"
         " GROUP BY conversation ORDER BY min(first)"
     )
@@ -141,7 +142,11 @@ def _place_of(db: sqlite3.Connection, letter_id: str | None) -> tuple[float, str
 
 def _letter(db: sqlite3.Connection, row: Row) -> DeadLetter:
     if row["kind"] == "turn":
-        bodies = db.execute("SELECT event FROM inbox WHERE turn = ? ORDER BY id", (row["id"],))
+        bodies = db.execute(
+            "SELECT event FROM inbox JOIN turn ON inbox.id BETWEEN first_event AND last_event"
+            " WHERE turn.id = ?1 AND inbox.turn = ?1 ORDER BY inbox.id",
+            (row["id"],),
+        )
         content = [msgspec.json.decode(body["event"]) for body in bodies]
     else:
         body = db.execute("SELECT message FROM outbox WHERE id = ?", (row["id"],)).fetchone()

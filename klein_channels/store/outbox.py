@@ -11,6 +11,9 @@ from ..model import Address, Context, Message, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
 
 OPEN = "('waiting', 'sending', 'unknown', 'held')"
+# An index of open rows is used only by conditions that repeat its own.
+HELD = f"state IN {OPEN} AND state = 'held'"
+WAITING = f"state IN {OPEN} AND state = 'waiting'"
 Row = sqlite3.Row
 
 
@@ -121,6 +124,6 @@ def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, n
 def postpone(db: sqlite3.Connection, key: str, until: float) -> None:
     """Let the open replies of a conversation wait until `until`."""
     db.execute(
-        "UPDATE outbox SET due_at = ?1 WHERE conversation = ?2 AND state = 'waiting' AND due_at < ?1",
+        f"UPDATE outbox SET due_at = ?1 WHERE conversation = ?2 AND {WAITING} AND due_at < ?1",
         (until, key),
     )

@@ -303,11 +303,14 @@ def hour_of(timestamp: float) -> bytes:
 
 def _take_over(db: sqlite3.Connection, now: float, unknown_until: float) -> None:
     """The lock proves that the former server is dead: what it had begun is nobody's now."""
-    db.execute("UPDATE outbox SET state = 'unknown', due_at = ? WHERE state = 'sending'", (unknown_until,))
+    db.execute(
+        f"UPDATE outbox SET state = 'unknown', due_at = ? WHERE state IN {outbox.OPEN} AND state = 'sending'",
+        (unknown_until,),
+    )
     db.execute(
         "UPDATE turn SET state = 'retry', due_at = ?1, failures = failures + 1,"
         " first_failure = coalesce(first_failure, ?1), error = 'the server ended during this turn'"
-        " WHERE state = 'running'",
+        " WHERE state IN ('running', 'retry') AND state = 'running'",
         (now,),
     )
 

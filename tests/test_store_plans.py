@@ -1,0 +1,87 @@
+"""No statement that runs with every message may look through a table: its cost would grow with the store."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from klein_channels.model import Address, Message, MessageReceived, Text
+from klein_channels.store import Arrival, Claim, EndOfTurn, Reply, Settlement, StartedTurn
+from klein_channels.store.sqlite import SQLiteStore
+
+ADDRESS = Address(channel="facebook", account="1", peer="2")
+KEY = str(ADDRESS)
+
+
+class Planned(sqlite3.Connection):
+    """Notes how SQLite would go about each statement."""
+
+    plans: dict[str, list[str]]
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:  # type: ignore[override]
+        if sql.split(maxsplit=1)[0] in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+            rows = super().execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+            self.plans[sql] = [row[3] for row in rows]
+        return super().execute(sql, parameters)
+
+
+class PlanTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.plans: dict[str, list[str]] = {}
+        factory = type("Connection", (Planned,), {"plans": self.plans})
+        self.store = SQLiteStore("", connect=partial(sqlite3.connect, factory=factory))
+        self.store.open(0.0)
+        self.addCleanup(self.store.close)
+        self.plans.clear()
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        return self.successResultOf(deferred)
+
+    def started(self) -> StartedTurn:
+        event = MessageReceived(id="m1", address=ADDRESS, text="hi")
+        arrival = Arrival(event=event, conversation=KEY, dedupe=b"m1", turn=True, by_person=True)
+        self.result(self.store.enqueue([arrival], 1.0))
+        found = self.result(self.store.start_turn(KEY, 1.0, deterministic=False))
+        assert isinstance(found, StartedTurn)
+        return found
+
+    def assert_searched(self) -> None:
+        """Every table was entered through a key or an index that has few rows to offer."""
+        self.assertTrue(self.plans)
+        looked_through = {
+            sql: plan for sql, plan in self.plans.items() if any("SCAN" in step for step in plan)
+        }
+        self.assertEqual(looked_through, {})
+
+    def test_a_message_and_its_reply(self) -> None:
+        reply = Reply(address=ADDRESS, message=Message(parts=(Text(text="hello"),)))
+        turn = self.started().turn
+        self.assertTrue(
+            self.result(self.store.end_turn(turn, EndOfTurn(state="done", replies=(reply,)), 2.0))
+        )
+        claim = self.result(self.store.claim_reply(KEY, 2.0))
+        assert isinstance(claim, Claim)
+        self.result(self.store.settle_reply(claim, Settlement(state="sent"), 3.0, claim_next=True))
+        self.assert_searched()
+
+    def test_a_turn_that_is_tried_again(self) -> None:
+        turn = self.started().turn
+        self.result(self.store.end_turn(turn, EndOfTurn(state="retry", due_at=2.0), 2.0))
+        again = self.result(self.store.start_turn(KEY, 3.0, deterministic=False))
+        self.assertEqual([event.id for event in again.turn.events], ["m1"])
+        self.assert_searched()
+
+    def test_a_conversation_that_waits(self) -> None:
+        self.started()
+        self.result(self.store.set_owner(KEY, "human"))
+        self.result(self.store.start_turn(KEY, 1.0, deterministic=False))
+        self.result(self.store.postpone(KEY, 9.0))
+        self.assert_searched()
+
+    def test_the_poll(self) -> None:
+        self.result(self.store.due(5.0, 100))
+        self.assert_searched()
