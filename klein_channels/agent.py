@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import Logger
+
 from .agents.stories import StoriesAgent
 from .channels import HttpInputChannel
 from .interpreter import Interpreter
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from .service import ChannelService
 
+_log = Logger()
 STORE = "sqlite:///klein-channels.db"
 """Where a script keeps what it accepted: in the directory where it was started."""
 
@@ -74,6 +77,9 @@ class Agent:
         from .service import ChannelService
 
         def make_service() -> ChannelService:
+            _log.info(
+                "what is accepted is kept in {path}", path=Path(STORE.removeprefix("sqlite:///")).absolute()
+            )
             return ChannelService(
                 input_channel.channels,
                 make_backend(),
