@@ -175,6 +175,7 @@ class ProcessTestCase(TestCase):
     """A folder, a platform, and a port that is nobody else's."""
 
     timeout = 170
+    page_token, app_secret = TOKEN, SECRET
 
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
@@ -182,7 +183,7 @@ class ProcessTestCase(TestCase):
         self.programs: list[Program] = []
         self.wires: list[Wire] = []
         self.addCleanup(self._end)
-        self.graph = GraphStandIn(reactor, {PAGE: TOKEN}, secret=SECRET)
+        self.graph = GraphStandIn(reactor, {PAGE: self.page_token}, secret=self.app_secret)
         self._graph_site = GraphSite(self.graph)
         self._graph_port = reactor.listenTCP(0, self._graph_site, interface=LOOPBACK)
         self.graph_url = f"http://{LOOPBACK}:{self._graph_port.getHost().port}"
