@@ -167,9 +167,9 @@ class Conversations:
 
     async def _answered(self, started: StartedTurn, channel: Channel, speech: Speech) -> EndOfTurn:
         """Ask the agent; how the turn ends."""
-        turn = await self._prepared(started, channel)
         typing = self._start_typing(started, speech)
         try:
+            turn = await self._prepared(started, channel)
             return speech.end(await self._fenced(self._agent.answer(turn, speech.say)))
         except (StoreError, TurnLost):
             raise
@@ -203,7 +203,14 @@ class Conversations:
         return gate
 
     async def _prepared(self, started: StartedTurn, channel: Channel) -> Turn:
-        event = await self._resolve(channel, started.turn.event)
+        event = started.turn.event
+        try:
+            event = await self._resolve(channel, event)
+        except CancelledError:
+            raise
+        except Exception:
+            # What the platform could have told is an extra: the turn goes on without it.
+            _log.failure("event {id} could not be looked up", id=event.id)
         return structured_by_offer(started, channel, event)
 
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
