@@ -6,7 +6,15 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 TEST_NEEDS = ["hypothesis>=6.100"]
-CHECK_NEEDS = ["ruff==0.17.6", "mypy==2.4.1", "mypy-zope==1.0.17", "types-PyYAML", "towncrier>=24.8", "build"]
+CHECK_NEEDS = [
+    "ruff==0.17.6",
+    "mypy==2.4.1",
+    "mypy-zope==1.0.17",
+    "types-PyYAML",
+    "towncrier>=24.8",
+    "build",
+    "docutils>=0.21",
+]
 
 setup(
     name="klein_channels",
