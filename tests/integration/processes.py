@@ -326,6 +326,10 @@ class ProcessTestCase(TestCase):
         await program.gone
         return status
 
+    def python_path(self, *before: Path) -> str:
+        """The search path of a process, with folders in front of this checkout."""
+        return os.pathsep.join(str(path) for path in (*before, ROOT))
+
     async def stop(self, program: Program) -> int:
         """Tell a program, or the daemon that it left behind, to end; its status."""
         if program.forks:
