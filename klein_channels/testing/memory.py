@@ -110,18 +110,19 @@ class ServiceInMemory:
         """Stop as by SIGTERM, where a process runs; what it takes shows on the clock."""
         if not self.process.alive:
             return None
-        stopped = self.service.stopService()
+        stopped = self.service.stopService().addCallback(lambda _: self._end())
         self.settle()
-        if stopped.called:
-            self.process.die()
-        return stopped.addCallback(lambda _: self.process.die())
+        return stopped
 
     def kill(self) -> None:
         """End the process as by SIGKILL: nothing is finished, the system closes its files."""
+        self._end()
+        self.settle()
+
+    def _end(self) -> None:
         self.process.die()
         self.disk.let_go()
         self.store._release_lock()
-        self.settle()
 
     # Time
 
