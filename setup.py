@@ -19,7 +19,7 @@ CHECK_NEEDS = [
 setup(
     name="klein_channels",
     version="0.1.0",
-    description="Connects a conversational AI to messaging platforms: durable, in order, on Twisted and Klein.",
+    description="Connects a conversational AI to messaging platforms, durably and in order.",
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
     license="Apache-2.0",
