@@ -93,8 +93,10 @@ class SQLiteStore:
                 self._reader = self._start_committer(self._connect("ro"), "store-reader", "BEGIN")
             else:
                 self._reader = self._committer
-        except (OSError, sqlite3.Error) as error:
+        except BaseException as error:
             self._release_lock()
+            if not isinstance(error, OSError | sqlite3.Error):
+                raise
             raise StartError(f"store: {self.path} cannot be opened: {error}") from None
 
     def close(self) -> Deferred[None]:
@@ -133,6 +135,7 @@ class SQLiteStore:
     def _prepared(self, now: float) -> sqlite3.Connection:
         db = self._connect("rwc" if not self._shared else "rw")
         try:
+            self._refuse_what_is_not_ours(db)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
@@ -148,19 +151,23 @@ class SQLiteStore:
             raise
         return db
 
-    def _migrate(self, db: sqlite3.Connection) -> None:
-        tables = {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            for statement in _statements(files(__package__).joinpath("0001.sqlite.sql").read_text("utf-8")):
-                db.execute(statement)
-            db.execute("INSERT INTO store VALUES (?, ?)", (VERSION, secrets.token_hex(4)))
-        elif "store" not in tables:
+    def _refuse_what_is_not_ours(self, db: sqlite3.Connection) -> None:
+        """Look before anything is changed: even another journal mode stays in somebody else's file."""
+        if not (tables := _tables(db)):
+            return
+        row = db.execute("SELECT version FROM store").fetchone() if "store" in tables else None
+        if row is None:
             raise StartError(f"store: {self.path} is a database of something else")
-        version = db.execute("SELECT version FROM store").fetchone()["version"]
-        if version > VERSION:
+        if (version := row["version"]) > VERSION:
             raise StartError(
                 f"store: {self.path} has schema {version}, this klein_channels knows {VERSION}: upgrade it"
             )
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        if not _tables(db):
+            for statement in _statements(files(__package__).joinpath("0001.sqlite.sql").read_text("utf-8")):
+                db.execute(statement)
+            db.execute("INSERT INTO store VALUES (?, ?)", (VERSION, secrets.token_hex(4)))
 
     # -- the protocol
 
@@ -313,6 +320,10 @@ def _take_over(db: sqlite3.Connection, now: float, unknown_until: float) -> None
         " WHERE state IN ('running', 'retry') AND state = 'running'",
         (now,),
     )
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _statements(script: str) -> Iterator[str]:
