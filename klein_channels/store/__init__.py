@@ -242,9 +242,12 @@ def open_url(url: str) -> tuple[Literal["sqlite", "memory"], str]:
     """The engine and the path that a store URL names; raise `ConfigError` for any other."""
     if url == "memory:":
         return "memory", ""
-    scheme, found, path = url.partition(":///")
+    scheme, colon, _ = url.partition(":")
+    _, found, path = url.partition(":///")
     if scheme == "sqlite" and found and path:
         return "sqlite", path
     if scheme in ("postgresql", "postgres"):
         raise ConfigError("store: PostgreSQL is not available yet; use sqlite:///PATH")
-    raise ConfigError(f"store: {url!r} is no store; use sqlite:///PATH (four slashes for /PATH) or memory:")
+    # What stands behind the scheme may hold a password.
+    shown = f"{scheme}:…" if colon and scheme != "sqlite" else url
+    raise ConfigError(f"store: {shown!r} is no store; use sqlite:///PATH (four slashes for /PATH) or memory:")

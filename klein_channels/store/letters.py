@@ -19,6 +19,10 @@ _LETTERS = """
 """
 
 
+# A thousand paused conversations would fill every page, and nobody else's time would ever come.
+_NOT_PAUSED = (
+    "NOT EXISTS (SELECT 1 FROM conversation WHERE key = row.conversation AND conversation.owner = 'paused')"
+)
 _SEEN = (
     "DELETE FROM seen WHERE key IN"
     " (SELECT key FROM seen WHERE key >= x'00000001' AND key < ? AND at < ? LIMIT ?)"
@@ -96,15 +100,15 @@ def waiting(db: sqlite3.Connection) -> Due:
 def due(db: sqlite3.Connection, now: float, limit: int) -> Due:
     """Conversations with a retry, a replay or a reply whose time has come."""
     turns = db.execute(
-        "SELECT conversation FROM turn WHERE state IN ('retry', 'queued') AND due_at <= ?"
-        " ORDER BY due_at LIMIT ?",
+        "SELECT conversation FROM turn AS row WHERE state IN ('retry', 'queued') AND due_at <= ?"
+        f" AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
     replies = db.execute(
         # Only those that no earlier reply of their conversation holds up.
         "SELECT conversation FROM outbox AS row WHERE state IN ('waiting', 'unknown', 'held') AND due_at <= ?"
         " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.conversation = row.conversation"
-        f" AND earlier.state IN {OPEN} AND earlier.id < row.id) ORDER BY due_at LIMIT ?",
+        f" AND earlier.state IN {OPEN} AND earlier.id < row.id) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
     return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
@@ -132,7 +136,8 @@ def purge(db: sqlite3.Connection, seen_hour: bytes, seen_before: float, finished
 
 def _named(letter_id: str) -> tuple[str, int]:
     kind, _, number = letter_id.partition("-")
-    return (kind, int(number)) if kind in ("turn", "reply") and number.isdecimal() else ("", 0)
+    named = kind in ("turn", "reply") and number.isdecimal() and len(number) < 19
+    return (kind, int(number)) if named else ("", 0)
 
 
 def _place_of(db: sqlite3.Connection, letter_id: str | None) -> tuple[float, str, int]:

@@ -27,6 +27,8 @@ def insert_replies(
     key: str | None = None,
 ) -> int:
     """Store rows to be sent; how many were new (a place or key that is taken keeps what it has)."""
+    if key is not None and db.execute("SELECT 1 FROM outbox WHERE key = ?", (key,)).fetchone():
+        return 0
     new = 0
     for reply in replies:
         new += db.execute(
