@@ -24,6 +24,7 @@ from .errors import AgentTimeout, AgentUnreachable, StoreError
 from .logs import Throttle
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
+from .secret import redact
 from .speech import Speech, TurnLost, structured_by_offer
 from .store import STORE_RETRY, EndOfTurn, StartedTurn, Store
 from .waiting import all_fired
@@ -58,7 +59,8 @@ class Conversations:
         self._replies_committed = replies_committed
         self._show_typing = show_typing
         self._resolve = resolve
-        self._capacity = agent.capacity if isinstance(agent, HasThreads) else policy.max_turns
+        self._threads = agent if isinstance(agent, HasThreads) else None
+        self._capacity = self._threads.capacity if self._threads else policy.max_turns
         self._queue: deque[str] = deque()
         self._queued: set[str] = set()
         self._working: dict[str, Deferred[Any]] = {}
@@ -184,6 +186,8 @@ class Conversations:
 
     def _fenced(self, answer: Deferred[Any]) -> Deferred[Any]:
         """`answer` within the deadline: past it `AgentTimeout`, and what comes later is discarded."""
+        if answer.called and not answer.paused:
+            return answer
         gate: Deferred[Any] = Deferred(lambda _: answer.cancel())
         seconds = self._policy.agent_deadline
 
@@ -216,7 +220,7 @@ class Conversations:
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
         """What follows when an agent did not answer: again, later, or a dead letter with an apology."""
         now, policy = self._now(), self._policy
-        reason = f"{type(error).__name__}: {error}"
+        reason = redact(f"{type(error).__name__}: {error}")
         if isinstance(error, AgentTimeout):
             return self._dead_letter(started, reason)
         if isinstance(error, AgentUnreachable):
@@ -265,15 +269,15 @@ class Conversations:
 
     async def _thread_back(self, turn: Turn) -> None:
         """Let the conversation wait for a thread that outlived its turn, within patience."""
-        if not isinstance(self._agent, HasThreads):
+        if self._threads is None:
             return
-        back = self._agent.still_working(turn)
+        back = self._threads.still_working(turn)
         if back is None:
             return
         try:
             await back.addTimeout(self._policy.stuck_thread_patience, self._clock)
         except DeadlineError:
-            replaced = self._agent.write_off(turn)
+            replaced = self._threads.write_off(turn)
             _log.critical(
                 "a thread of the agent is stuck in turn {turn} and was written off ({how})",
                 turn=turn.id,

@@ -79,6 +79,7 @@ class ChannelService(MultiService):
             raise ConfigError("two channels have the same name; give each a `name` of its own")
         if not channels:
             raise ConfigError("channels: there are none")
+        self._resolvers = {channel.name: channel for channel in channels if isinstance(channel, Resolves)}
         self._default = _default_channel(channels, prefix)
         self._agent_spec = agent
         self._store_spec = store
@@ -339,9 +340,10 @@ class ChannelService(MultiService):
         seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
 
     def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:
-        if not isinstance(channel, Resolves):
+        resolver = self._resolvers.get(channel.name)
+        if resolver is None:
             return succeed(event)
-        return self._http.run(channel.resolve(event), self.policy.send_deadline)
+        return self._http.run(resolver.resolve(event), self.policy.send_deadline)
 
     def _poll(self) -> Deferred[None]:
         due = self._store.due(self._now(), DUE_AT_ONCE)

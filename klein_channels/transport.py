@@ -17,6 +17,7 @@ class HttpTransport:
 
     def __init__(self, channels: Mapping[str, Channel], http: Http, policy: Policy) -> None:
         self._channels = channels
+        self._live = {name: channel for name, channel in channels.items() if isinstance(channel, Live)}
         self._http = http
         self._policy = policy
 
@@ -36,14 +37,14 @@ class HttpTransport:
 
     def show_typing(self, address: Address, on: bool) -> Deferred[None]:
         """A life sign, where the platform has one and the channel wants it."""
-        channel = self._channels.get(address.channel)
-        if not isinstance(channel, Live) or not channel.options.typing:
+        channel = self._live.get(address.channel)
+        if channel is None or not channel.options.typing:
             return succeed(None)
         return self._http.run(channel.show_typing(address, on, Context()), self._policy.send_deadline)
 
     def show_seen(self, address: Address) -> Deferred[None]:
         """That the last message was read, where the channel wants it shown."""
-        channel = self._channels.get(address.channel)
-        if not isinstance(channel, Live) or not channel.options.mark_seen:
+        channel = self._live.get(address.channel)
+        if channel is None or not channel.options.mark_seen:
             return succeed(None)
         return self._http.run(channel.show_seen(address, Context()), self._policy.send_deadline)
