@@ -69,15 +69,20 @@ class ServiceInMemory:
         self.clock.advance(START)
         self.agent = agent
         self.policy = policy or Policy()
-        self.graph = GraphStandIn(self.clock, {PAGE: TOKEN}, secret=SECRET)
+        self.play(TOKEN, SECRET)
         self.channel = channel or messenger()
         self.disk = Disk(self)
         self._path = path
         self._settings = settings
-        self._platform = Site(self.graph, reactor=self.clock, timeout=None)
-        self._platform.log = lambda request: None  # type: ignore[method-assign]
         self._mids = 0
         self.start()
+
+    def play(self, token: str, secret: str) -> GraphStandIn:
+        """Let the platform be a new one, which knows the page by `token` and the app by `secret`."""
+        self.graph = GraphStandIn(self.clock, {PAGE: token}, secret=secret)
+        self._platform = Site(self.graph, reactor=self.clock, timeout=None)
+        self._platform.log = lambda request: None  # type: ignore[method-assign]
+        return self.graph
 
     # The process
 

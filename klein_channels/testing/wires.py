@@ -124,6 +124,7 @@ class ProcessReactor:
         self._clock = clock
         self._listener = listener
         self._ends: list[Any] = []
+        self.nameResolver = _NoNames()
         self.alive = True
         self.refuses = False
 
@@ -172,6 +173,15 @@ class ProcessReactor:
         """Connect a protocol of this process with one of the world."""
         join(self._clock, near, far, lambda: self.alive)
         self._ends.append(near.transport)
+
+
+class _NoNames:
+    """A resolver that knows no name: addresses have to be written as such."""
+
+    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0, *args: Any) -> None:
+        """Find nothing."""
+        receiver.resolutionBegan(self)
+        receiver.resolutionComplete()
 
 
 class _Connector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from klein_channels.model import Handoff, Message, Text
+from klein_channels.model import Address, Handoff, Message, Text
 from klein_channels.testing.graph import NEVER
 from klein_channels.testing.memory import conversation
 
@@ -92,8 +92,6 @@ class OwnerTests(PromiseCase):
         self.assertEqual(kit.sent, [])
 
     def test_proactive_messages_are_withheld_as_well(self):
-        from klein_channels.model import Address
-
         kit = self.serve()
         kit.deliver(self.to_human(kit))
         self.successResultOf(kit.service.send(Address.parse(conversation()), "news"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from klein_channels.errors import AgentUnreachable
 from klein_channels.policy import Policy
 from klein_channels.testing.graph import Answer, refusal
-from klein_channels.testing.memory import START, webhook
+from klein_channels.testing.memory import START, messenger, webhook
 
 from .case import HeldAgent, PromiseCase, echo_agent
 
@@ -177,6 +177,22 @@ class AgentTests(PromiseCase):
             kit.start()
             kit.advance(5)
         self.assertEqual((len(agent.asked), kit.sent), (3, [kit.policy.apology]))
+
+    def test_a_look_up_that_falls_over_is_no_end_of_its_conversation(self):
+        channel = messenger()
+
+        def resolve(event):
+            yield from ()
+            if event.text == "bad":
+                raise ValueError
+            return event
+
+        channel.resolve = resolve
+        kit = self.serve(channel=channel)
+        kit.message("bad")
+        kit.message("good")
+        self.assertEqual(kit.sent, ["re: bad", "re: good"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_the_numbers_can_be_changed(self):
         async def agent(event):
