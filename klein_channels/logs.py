@@ -34,12 +34,28 @@ class RedactingObserver:
             event.update(
                 log_format="{log_text}", log_text=redacted, message=(redacted,), format="%(log_text)s"
             )
+        for key, value in event.items():
+            # Observers that write JSON show the fields too.
+            event[key] = _hidden(value)
         failure = event.get("log_failure")
         if isinstance(failure, Failure):
             traceback = failure.getTraceback()
             redacted = redact(traceback)
             if redacted != traceback:
                 event["log_failure"] = event["failure"] = Failure(RedactedError(redacted))
+
+
+def _hidden(value: Any, depth: int = 4) -> Any:
+    """`value` without the secrets in its texts, as deep as a log event is looked into."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict | list | tuple) and depth == 0:
+        return redact(repr(value))
+    if type(value) is dict:
+        return {_hidden(key, depth - 1): _hidden(each, depth - 1) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_hidden(each, depth - 1) for each in value)
+    return value
 
 
 def install_redaction(publisher: LogPublisher = globalLogPublisher) -> None:
