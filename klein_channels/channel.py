@@ -245,7 +245,9 @@ def find_channel_class(type_name: str) -> ChannelClass:
         if error.name != f"{__package__}.channels.{type_name}":
             raise
         raise ConfigError(_no_such_type(type_name)) from None
-    built_in: ChannelClass = module.channel_class
+    built_in: ChannelClass | None = getattr(module, "channel_class", None)
+    if built_in is None:
+        raise ConfigError(_no_such_type(type_name))
     return built_in
 
 
@@ -271,6 +273,9 @@ def _imported(spec: str) -> ChannelClass:
     module_name, _, attribute = spec.rpartition(":" if ":" in spec else ".")
     try:
         found: ChannelClass = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"channel type {spec!r} cannot be imported: {error}") from None
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"channel type {spec!r} cannot be imported: {reason}") from None
+    if not hasattr(found, "Settings") or not hasattr(found, "from_settings"):
+        raise ConfigError(f"channel type {spec!r} is no channel: it has no Settings or no from_settings")
     return found

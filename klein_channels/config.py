@@ -29,6 +29,7 @@ T = TypeVar("T")
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _NAME = re.compile(r"[a-z0-9_-]+")
 _PLACE = re.compile(r"\$(?:\$\{|\{([^{}]*)\})")
+_NAMED_IN_YAML = re.compile(r"'[\w!-]{2,}'|\"[^\"]*\"")
 _RASA_CHANNELS = frozenset(
     [
         "rest",
@@ -77,15 +78,20 @@ class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     policy: dict[str, str] = {}
 
 
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands twice."""
+
+
 class _Loader(yaml.BaseLoader):
     """YAML in which every scalar is text and no key stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; a key that stands twice would silently lose its first value."""
-        keys = [key.value for key, _ in node.value]
+        seen: list[Any] = []
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise _TwiceError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            seen.append(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -96,8 +102,12 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
     known = _field_names(_Sections)
     if tree and not any(key in known for key in tree):
         tree = {"channels": reader.served_of_rasa(tree)}
+    for key in ("channels", "policy"):
+        tree[key] = reader.mapping(tree.get(key), key)
+    for key in ("observers", "trusted_proxies"):
+        tree[key] = tree.get(key) or []
     sections = reader.converted(tree, _Sections, "")
-    names = reader.mapping(sections.channels, "channels")
+    names = sections.channels
     return Config(
         folder=str(Path(path).absolute().parent),
         agent=sections.agent,
@@ -238,7 +248,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _yaml_reason(error: BaseException) -> str:
-    """What is wrong and in which line, without the line itself: it may hold a secret."""
+    """What is wrong and in which line, without the words there: they may be a secret."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
+        problem = str(error.problem)
+        if not isinstance(error, _TwiceError):
+            problem = _NAMED_IN_YAML.sub("…", problem)
+        return f"line {error.problem_mark.line + 1}: {problem}"
     return "nested too deeply" if isinstance(error, RecursionError) else _reason(error)

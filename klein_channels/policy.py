@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+_MAY_BE_ZERO = frozenset(
+    {
+        "agent_patience",
+        "agent_unreachable_patience",
+        "stuck_thread_patience",
+        "stuck_threads",
+        "typing_after",
+        "typing_cancel",
+        "retry_patience",
+        "unknown_wait",
+        "account_probe",
+        "retention",
+        "drain",
+    }
+)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,3 +82,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Process
     drain: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what would stop the service without a word: no threads, no time, no end."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                continue
+            if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
+                raise ValueError(
+                    f"{name} must be a number {'of 0 or more' if name in _MAY_BE_ZERO else 'over 0'}"
+                )
