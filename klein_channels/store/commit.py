@@ -8,7 +8,6 @@ caller's thread once per commit, in order.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -125,8 +124,7 @@ class _Session:
         """The result or failure of each piece, all in one commit unless one of them fails."""
         if len(works) > 1:
             try:
-                with self._transaction():
-                    return [work(self.connection) for work in works]
+                return self.alone(lambda db: [work(db) for work in works])
             except Exception:
                 # One of them is bad, or all are; alone each shows which.
                 return [self._alone_or_failure(work) for work in works]
@@ -134,25 +132,22 @@ class _Session:
 
     def alone(self, work: Work[T]) -> T:
         """The result of a piece in a commit of its own."""
-        with self._transaction():
-            return work(self.connection)
+        db = self.connection
+        db.execute(self._begin)
+        try:
+            result = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        return result
 
     def _alone_or_failure(self, work: Work[Any]) -> Any:
         try:
             return self.alone(work)
         except Exception:
             return _readable(Failure())
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.connection.execute(self._begin)
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
 
 
 def _readable(failure: Failure) -> Failure:

@@ -225,23 +225,34 @@ def add_replies(
     db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
 ) -> bool:
     """Commit replies of a turn that goes on; False, and nothing, if the turn is not the caller's."""
-    if not _is_running(db, turn):
+    running = db.execute(
+        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
+    ).fetchone()
+    if running is None:
         return False
+    _say(db, turn, replies, offers, now)
+    return True
+
+
+def _say(
+    db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
+) -> None:
     _note_offers(db, turn.conversation, offers)
     insert_replies(db, turn.conversation, replies, now, turn=turn.id)
-    return True
 
 
 def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> bool:
     """End a turn with its last replies; False, and nothing, if the turn is not the caller's."""
-    if not add_replies(db, turn, end.replies, end.offers, now):
-        return False
-    db.execute(
+    ended = db.execute(
         "UPDATE turn SET state = ?1, due_at = ?2, error = ?3, failures = failures + ?4,"
         " first_failure = coalesce(?7, first_failure, CASE WHEN ?4 THEN ?5 END),"
-        " ended_at = CASE WHEN ?1 = 'retry' THEN NULL ELSE ?5 END WHERE id = ?6",
-        (end.state, end.due_at, end.error, int(end.failed), now, turn.id, end.first_failure),
+        " ended_at = CASE WHEN ?1 = 'retry' THEN NULL ELSE ?5 END"
+        " WHERE id = ?6 AND attempt = ?8 AND state = 'running'",
+        (end.state, end.due_at, end.error, int(end.failed), now, turn.id, end.first_failure, turn.attempt),
     )
+    if ended.rowcount == 0:
+        return False
+    _say(db, turn, end.replies, end.offers, now)
     if end.owner is not None:
         # The words with which the bot hands over still go out, whatever the owner is then.
         db.execute(f"UPDATE outbox SET final_word = 1 WHERE turn = ? AND state IN {OPEN}", (turn.id,))
@@ -254,13 +265,6 @@ def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> 
 def set_owner(db: sqlite3.Connection, key: str, owner: Owner) -> None:
     """Give a conversation to the bot, a human or nobody."""
     _upsert(db, key, "owner", owner)
-
-
-def _is_running(db: sqlite3.Connection, turn: Turn) -> bool:
-    row = db.execute(
-        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
-    ).fetchone()
-    return row is not None
 
 
 def _note_offers(db: sqlite3.Connection, key: str, offers: Sequence[str]) -> None:

@@ -47,24 +47,25 @@ def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> 
     """Take the oldest open reply of a conversation, if it is its time and a bot's to send."""
     while True:
         row = db.execute(
-            f"SELECT * FROM outbox WHERE conversation = ? AND state IN {OPEN} ORDER BY id LIMIT 1", (key,)
+            "SELECT outbox.*, owner, last_id, last_at, reference"
+            " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
+            f" WHERE outbox.conversation = ? AND outbox.state IN {OPEN} ORDER BY id LIMIT 1",
+            (key,),
         ).fetchone()
         if row is None:
             return None
         if row["state"] == "sending" or row["due_at"] > now:
             return NotNow()
-        conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
-        owner = conversation["owner"] if conversation else "bot"
-        if owner == "paused":
+        if row["owner"] == "paused":
             return NotNow()
-        if owner == "human" and not row["final_word"]:
+        if row["owner"] == "human" and not row["final_word"]:
             _close(db, row, "withheld", now)
         elif row["state"] == "unknown" and row["repeated"]:
             _close(db, row, "dead", now, "its outcome is unknown, twice")
         elif row["state"] == "held":
             _close(db, row, "dead", now, f"held until its patience ended: {row['error']}")
         else:
-            return _claimed(db, instance, row, conversation)
+            return _claimed(db, instance, row)
 
 
 def _close(db: sqlite3.Connection, row: Row, state: str, now: float, error: str | None = None) -> None:
@@ -74,7 +75,7 @@ def _close(db: sqlite3.Connection, row: Row, state: str, now: float, error: str 
     )
 
 
-def _claimed(db: sqlite3.Connection, instance: str, row: Row, conversation: Row | None) -> Claim:
+def _claimed(db: sqlite3.Connection, instance: str, row: Row) -> Claim:
     repeated = row["state"] == "unknown"
     tries = row["tries"] + 1
     db.execute(
@@ -90,7 +91,7 @@ def _claimed(db: sqlite3.Connection, instance: str, row: Row, conversation: Row 
         address=Address.parse(row["address"]),
         message=message,
         cause=row["cause"],
-        context=context_of(conversation),
+        context=context_of(row),
         tries=tries,
         first_at=row["first_at"],
         repeated=repeated or bool(row["repeated"]),
@@ -98,14 +99,14 @@ def _claimed(db: sqlite3.Connection, instance: str, row: Row, conversation: Row 
 
 
 def context_of(conversation: Row | None) -> Context:
-    """What a row of `conversation` says to those who send there."""
+    """What the columns of `conversation` say to those who send there."""
     if conversation is None:
         return Context()
     reference = conversation["reference"]
     return Context(
         last_event=conversation["last_id"],
         last_at=conversation["last_at"],
-        owner=conversation["owner"],
+        owner=conversation["owner"] or "bot",
         reference=msgspec.json.decode(reference) if reference else None,
     )
 
