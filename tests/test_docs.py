@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels import cli, run
 from klein_channels.agents import AgentBackend
-from klein_channels.channel import ChannelOptions
+from klein_channels.channel import ChannelOptions, known_types
 from klein_channels.channels.facebook import FacebookSettings
 from klein_channels.config import Config, read_config
 from klein_channels.errors import ConfigError
@@ -183,8 +183,19 @@ class PageTests(SynchronousTestCase):
             if page.name != "index.rst":
                 self.assertIn(f"<{page.name}>", index)
 
+    def test_every_platform_has_a_page(self):
+        for name in known_types():
+            page = ROOT / "docs" / f"{'messenger' if name == 'facebook' else name}.rst"
+            self.assertTrue(page.exists(), page)
+
     def test_every_language_is_looked_at(self):
         self.assertEqual({one.language for page in PAGES for one in snippets(page)}, LANGUAGES)
+
+    def test_every_test_of_a_promise_is_named(self):
+        named = named_tests(ROOT / "docs" / "promises.rst")
+        for path in (ROOT / "tests" / "promises").glob("test_*.py"):
+            name = f"tests.promises.{path.stem}"
+            self.assertTrue([one for one in named if one == name or one.startswith(f"{name}.")], name)
 
     def test_every_promise_names_its_tests(self):
         page = ROOT / "docs" / "promises.rst"

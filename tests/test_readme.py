@@ -2,8 +2,6 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.channel import known_types
-
 from .snippets import ROOT, in_language, snippets
 
 README = ROOT / "README.rst"
@@ -33,7 +31,3 @@ class ReadmeTests(SynchronousTestCase):
     def test_its_sample_is_the_one_that_is_explained(self):
         explained = next(block for block in in_language("python") if block.page == "docs/connectors.rst")
         self.assertIn(explained.text, [block.text for block in BLOCKS])
-
-    def test_it_says_which_platforms_there_are(self):
-        only = "Messenger is the only platform" in README.read_text(encoding="utf-8")
-        self.assertEqual(only, known_types() == ["facebook"])
