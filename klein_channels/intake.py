@@ -8,6 +8,7 @@ and what follows starts from the store.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -137,7 +138,11 @@ class Intake:
     ) -> WebhookResponse:
         new = [arrival for arrival, number in zip(arrivals, numbers, strict=True) if number is not None]
         if new:
-            self._after_commit(new)
+            try:
+                self._after_commit(new)
+            except Exception:
+                # It is stored, and so it is acknowledged: what follows can start from the store as well.
+                _log.failure("after a commit")
         return response
 
     def _not_committed(self, failure: Failure, *_: Any) -> WebhookResponse:
@@ -286,6 +291,6 @@ def dedupe_key(event: AnyEvent, *, stable_timestamps: bool) -> bytes:
     """
     identity = f"{event.address.channel}\0{event.kind}\0{event.id}".encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(identity, digest_size=_HASH_BYTES).digest()
-    timed = stable_timestamps and event.timestamp is not None and event.timestamp >= 3600
-    hour = min(int(event.timestamp // 3600), 2**32 - 1) if timed and event.timestamp is not None else 0
+    timestamp = event.timestamp if stable_timestamps and event.timestamp is not None else 0.0
+    hour = min(int(timestamp // 3600), 2**32 - 1) if 3600 <= timestamp < math.inf else 0
     return hour.to_bytes(4, "big") + digest
