@@ -67,3 +67,50 @@ def check_hub_signature(
 def appsecret_proof(token: Secret, secret: Secret) -> str:
     """What proves to Meta's Graph API that the holder of `token` also knows the app secret."""
     return hmac.digest(secret.reveal().encode(), token.reveal().encode(), "sha256").hex()
+
+
+SLACK_WINDOW = 300.0
+"""Seconds by which a request of Slack's may be old, or ahead of our clock (Slack, "Verifying requests from
+Slack", read November 2026)."""
+_SLACK_SIGNATURE = "X-Slack-Signature"
+_SLACK_TIMESTAMP = "X-Slack-Request-Timestamp"
+_SLACK_VALUE = re.compile(rb"v0=[0-9a-f]{64}")
+_SLACK_SECONDS = re.compile(rb"[0-9]{1,12}")
+
+
+def slack_signature(body: bytes, timestamp: str, secret: Secret) -> str:
+    """The value of Slack's signature header for `body`, sent at `timestamp` (seconds, as its header says).
+
+    HMAC-SHA256 with the signing secret over ``v0:timestamp:body`` (Slack, "Verifying requests from Slack").
+    """
+    signed = b"v0:" + timestamp.encode() + b":" + body
+    return f"v0={hmac.digest(secret.reveal().encode(), signed, 'sha256').hex()}"
+
+
+def check_slack_signature(
+    timestamps: Sequence[bytes],
+    signatures: Sequence[bytes],
+    body: bytes,
+    secrets: Iterable[Secret],
+    now: float,
+) -> None:
+    """Raise `VerificationError` unless the two headers' values prove `body`, and that it is of now.
+
+    Several secrets are for the time in which one replaces another; each is tried.
+    """
+    sent, given = one_value(timestamps, _SLACK_TIMESTAMP), one_value(signatures, _SLACK_SIGNATURE)
+    if _SLACK_SECONDS.fullmatch(sent) is None:
+        raise VerificationError(f"the header {_SLACK_TIMESTAMP} is malformed")
+    if _SLACK_VALUE.fullmatch(given) is None:
+        raise VerificationError(f"the header {_SLACK_SIGNATURE} is malformed")
+    if abs(now - int(sent)) > SLACK_WINDOW:
+        raise VerificationError(
+            f"the header {_SLACK_TIMESTAMP} is more than {SLACK_WINDOW:g} s from our clock"
+        )
+    matched = False
+    for secret in secrets:
+        matched |= hmac.compare_digest(given, slack_signature(body, sent.decode(), secret).encode())
+    if not matched:
+        raise VerificationError(
+            f"the header {_SLACK_SIGNATURE} does not match the body under any configured secret"
+        )

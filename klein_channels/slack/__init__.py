@@ -1,0 +1,1 @@
+"""What Slack's events, messages, API, tokens and installation are made of; the channel puts it together."""
