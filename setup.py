@@ -33,6 +33,7 @@ setup(
         "klein_channels.channels",
         "klein_channels.meta",
         "klein_channels.store",
+        "klein_channels.telegram",
         "klein_channels.testing",
         "klein_channels.web",
         "twisted.plugins",

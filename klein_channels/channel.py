@@ -56,6 +56,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     button_links: bool = True
     """Whether a button may open a page or call a number."""
     payload_limit: int = 1000
+    payload_unit: Literal["characters", "utf16", "bytes"] | None = None
+    """What payloads are counted in; None for `text_unit`."""
     cards: int = 0
     card_title: int = 80
     card_subtitle: int = 80

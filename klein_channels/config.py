@@ -36,7 +36,6 @@ _RASA_CHANNELS = frozenset(
         "callback",
         "socketio",
         "slack",
-        "telegram",
         "twilio",
         "twilio_voice",
         "botframework",

@@ -12,6 +12,7 @@ Every exception that klein_channels raises on purpose::
     ├── StoreError             the store could not do it; nothing was changed
     │   ├── StoreFull          the inbox is over its bound
     │   └── StoreUnavailable   the database is gone, locked, full or read-only
+    ├── PlatformError          a platform refused what was asked of it, or did not answer
     └── AgentError             an agent failed to answer a turn
         ├── AgentUnreachable   it was not there: the conversation waits
         ├── AgentTimeout       it was there and did not end in time
@@ -72,6 +73,17 @@ class StoreFull(StoreError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached or written."""
+
+
+class PlatformError(KleinChannelsError):
+    """A platform refused, or did not give, what a poll, a set-up or a look-up asked of it.
+
+    `retry_after` is in seconds, where the platform says so.
+    """
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class AgentError(KleinChannelsError):

@@ -177,7 +177,7 @@ def _cut_buttons(buttons: tuple[Button, ...], most: int, able: Capabilities) -> 
 
 
 def _carries(payload: str | None, able: Capabilities) -> bool:
-    return payload is None or measure(payload, able.text_unit) <= able.payload_limit
+    return payload is None or measure(payload, able.payload_unit or able.text_unit) <= able.payload_limit
 
 
 def _short(text: str, limit: int, able: Capabilities) -> str:

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting",
     1: "signatures text backoff interpreter logs json_fields credentials replies",
-    2: "channel fit channels meta",
+    2: "channel fit channels meta telegram",
     3: "http exchange connections destinations transport store agents config",
     4: "intake observers speech conversation delivery",
     5: "web polling",
