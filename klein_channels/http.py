@@ -128,7 +128,7 @@ class Http:
             target = self._targets.get(call.url) or self._add_target(call.url)
         except RefusedDestination as refused:
             return succeed(CallResult(outcome="not_sent", error=str(refused)))
-        return self._exchange(call, self._pool, target).start(_send_plainly, seconds, call, target)
+        return self._exchange(call, self._pool, target).start(_send, seconds, call, target)
 
     def _exchange(
         self, call: Call, pool: HTTPConnectionPool, target: _Target, bodiless: frozenset[int] = frozenset()
@@ -221,11 +221,10 @@ class Http:
 class _Target:
     """A URL in the forms in which treq and the connection want it, and how it is reached."""
 
-    __slots__ = ("ascii", "endpoint", "host", "url")
+    __slots__ = ("endpoint", "host", "url")
 
     def __init__(self, url: EncodedURL, endpoint: IStreamClientEndpoint) -> None:
         self.url = _KnownURL(url)
-        self.ascii = self.url.to_text().encode("ascii")
         host = f"[{url.host}]" if ":" in url.host else url.host
         usual = url.port == {"http": 80, "https": 443}[url.scheme]
         self.host = (host if usual else f"{host}:{url.port}").encode("ascii")
@@ -283,22 +282,16 @@ class _Body:
         """Nor to stop."""
 
 
-def _send_plainly(exchange: Exchange, call: Call, target: _Target) -> Deferred[Any]:
-    """Make the request of `call` through `exchange`, without treq's layers.
-
-    Configured hosts have no cookies, redirects or encodings to be looked after, and these layers cost
-    a quarter of a call: every message pays for one.
-    """
-    body = _Body(call.body) if call.body else None
-    return exchange.request(call.method.upper().encode("ascii"), target.ascii, _headers(call, target), body)
-
-
 def _send(exchange: Exchange, call: Call, target: _Target) -> Deferred[Any]:
     """Have treq make the request of `call`, through `exchange`."""
+    headers = Headers()
+    for name, value in call.headers:
+        headers.addRawHeader(name, value)
+    headers.setRawHeaders(b"Host", [target.host])
     sending: Deferred[Any] = HTTPClient(exchange, _NO_COOKIES, _Body).request(
         call.method,
         target.url,
-        headers=_headers(call, target),
+        headers=headers,
         data=call.body or None,
         cookies=_NO_COOKIES,
         allow_redirects=False,
@@ -306,14 +299,6 @@ def _send(exchange: Exchange, call: Call, target: _Target) -> Deferred[Any]:
         reactor=exchange.clock,
     )
     return sending
-
-
-def _headers(call: Call, target: _Target) -> Headers:
-    headers = Headers()
-    for name, value in call.headers:
-        headers.addRawHeader(name, value)
-    headers.setRawHeaders(b"Host", [target.host])
-    return headers
 
 
 def _redirected(call: Call, base: EncodedURL, location: str) -> Call:
