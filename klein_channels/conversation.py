@@ -20,16 +20,19 @@ from twisted.python.failure import Failure
 
 from .agents import AgentBackend, HasThreads
 from .channel import Channel
-from .errors import AgentTimeout, AgentUnreachable, StoreError
+from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .logs import Throttle
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .secret import redact
 from .speech import Speech, TurnLost, structured_by_offer
 from .store import STORE_RETRY, EndOfTurn, StartedTurn, Store
+from .text import clean
 from .waiting import all_fired
 
 _log = Logger()
+LONGEST_REASON = 1000
+"""Characters of an agent's error that are kept."""
 ShowTyping = Callable[[str, StartedTurn, bool], None]
 Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
 
@@ -67,6 +70,7 @@ class Conversations:
         self._woken: set[str] = set()
         self._held_up: set[str] = set()
         self._alarms = Throttle(now)
+        self._pumping = False
         self._stopped = False
 
     def wake(self, key: str) -> None:
@@ -100,12 +104,22 @@ class Conversations:
             work.cancel()
 
     def _pump(self) -> None:
-        while self._queue and len(self._working) < self._capacity:
-            key = self._queue.popleft()
-            self._queued.discard(key)
-            work = Deferred.fromCoroutine(self._work(key))
-            self._working[key] = work
-            work.addBoth(self._worked, key)
+        if self._pumping:
+            # Called from a turn that began or ended at once: the loop below it goes on.
+            return
+        self._pumping = True
+        try:
+            while self._queue and len(self._working) < self._capacity:
+                key = self._queue.popleft()
+                self._queued.discard(key)
+                begin: Deferred[None] = Deferred()
+                work = Deferred.fromCoroutine(self._work(key, begin))
+                # It counts as working before it does anything, so that nothing it does starts it twice.
+                self._working[key] = work
+                work.addBoth(self._worked, key)
+                begin.callback(None)
+        finally:
+            self._pumping = False
 
     def _worked(self, more: bool | Failure, key: str) -> None:
         self._working.pop(key, None)
@@ -126,8 +140,9 @@ class Conversations:
             _log.failure("conversation {key}", failure, key=key)
         self._clock.callLater(STORE_RETRY, self.wake, key)
 
-    async def _work(self, key: str) -> bool:
+    async def _work(self, key: str, begin: Deferred[None]) -> bool:
         """Run the next turn; whether there may be more."""
+        await begin
         self._held_up.discard(key)
         started = await self._store.start_turn(key, self._now(), deterministic=self._agent.deterministic)
         if not isinstance(started, StartedTurn):
@@ -186,6 +201,7 @@ class Conversations:
 
     def _fenced(self, answer: Deferred[Any]) -> Deferred[Any]:
         """`answer` within the deadline: past it `AgentTimeout`, and what comes later is discarded."""
+        answer.addErrback(_ordinary)
         if answer.called and not answer.paused:
             return answer
         gate: Deferred[Any] = Deferred(lambda _: answer.cancel())
@@ -220,7 +236,7 @@ class Conversations:
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
         """What follows when an agent did not answer: again, later, or a dead letter with an apology."""
         now, policy = self._now(), self._policy
-        reason = redact(f"{type(error).__name__}: {error}")
+        reason = _reason(error)
         if isinstance(error, AgentTimeout):
             return self._dead_letter(started, reason)
         if isinstance(error, AgentUnreachable):
@@ -302,3 +318,19 @@ class Conversations:
 
         call.append(self._clock.callLater(self._policy.typing_after, show))
         return stop
+
+
+def _ordinary(failure: Failure) -> Failure:
+    """What is no `Exception` (sys.exit(), a cancelled task of asyncio) ends this turn and nothing else."""
+    if isinstance(failure.value, Exception):
+        return failure
+    return Failure(AgentError(f"the agent raised {type(failure.value).__name__}"))
+
+
+def _reason(error: Exception) -> str:
+    """What an agent's error says, as it may be stored and shown."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it cannot be shown)"
+    return redact(clean(f"{type(error).__name__}: {text}"))[:LONGEST_REASON]
