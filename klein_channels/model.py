@@ -15,6 +15,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import quote, unquote
 
@@ -24,6 +25,8 @@ from .errors import MalformedWebhook
 
 JSON: TypeAlias = Any
 MAX_JSON_DEPTH = 64
+RECENT_ADDRESSES = 4096
+"""Addresses whose keys are remembered: one message asks for its own six times."""
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -49,19 +52,29 @@ class Address(Value, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """The conversation key: the percent-encoded parts joined by ``:``."""
-        parts = [self.channel, self.account, self.peer]
-        if self.thread is not None:
-            parts.append(self.thread)
-        return ":".join(quote(part, safe="", errors="surrogatepass") for part in parts)
+        return _key_of(self)
 
     @classmethod
     def parse(cls, key: str) -> Address:
         """The address that `str` made `key` of; ValueError if none did."""
-        parts = [unquote(part, errors="surrogatepass") for part in key.split(":")]
-        if len(parts) not in (3, 4):
-            raise ValueError(f"not an address of 3 or 4 parts: {key!r}")
-        channel, account, peer, *thread = parts
-        return cls(channel=channel, account=account, peer=peer, thread=thread[0] if thread else None)
+        return _address_of(key)
+
+
+@lru_cache(maxsize=RECENT_ADDRESSES)
+def _key_of(address: Address) -> str:
+    parts = [address.channel, address.account, address.peer]
+    if address.thread is not None:
+        parts.append(address.thread)
+    return ":".join(quote(part, safe="", errors="surrogatepass") for part in parts)
+
+
+@lru_cache(maxsize=RECENT_ADDRESSES)
+def _address_of(key: str) -> Address:
+    parts = [unquote(part, errors="surrogatepass") for part in key.split(":")]
+    if len(parts) not in (3, 4):
+        raise ValueError(f"not an address of 3 or 4 parts: {key!r}")
+    channel, account, peer, *thread = parts
+    return Address(channel=channel, account=account, peer=peer, thread=thread[0] if thread else None)
 
 
 class Sender(Value, frozen=True, kw_only=True):

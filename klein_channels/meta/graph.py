@@ -39,6 +39,7 @@ class Graph:
             raise ConfigError(f"channel {channel!r}: graph_version must be written like {GRAPH_VERSION}")
         self._base = f"{base.rstrip('/')}/{version}"
         self._proof_secret = proof_secret
+        self._proofs: dict[Secret, str] = {}
 
     def post(
         self, token: Secret, node: str, edge: str, body: JSON, effect: bool, deadline: float = SEND_DEADLINE
@@ -63,8 +64,7 @@ class Graph:
         headers = [("Authorization", f"Bearer {token.reveal()}")]
         if body is not None:
             headers.append(("Content-Type", "application/json"))
-        proof = f"appsecret_proof={appsecret_proof(token, self._proof_secret)}" if self._proof_secret else ""
-        asked = "&".join(part for part in (query, proof) if part)
+        asked = "&".join(part for part in (query, self._proof(token)) if part)
         return Call(
             method=method,
             url=f"{self._base}/{path}" + (f"?{asked}" if asked else ""),
@@ -74,6 +74,13 @@ class Graph:
             trust="configured",
             effect=effect,
         )
+
+    def _proof(self, token: Secret) -> str:
+        if self._proof_secret is None:
+            return ""
+        if token not in self._proofs:
+            self._proofs[token] = f"appsecret_proof={appsecret_proof(token, self._proof_secret)}"
+        return self._proofs[token]
 
 
 class AccountTokens:
