@@ -21,18 +21,14 @@ from twisted.python.failure import Failure
 from .agents import AgentBackend, HasThreads
 from .channel import Channel
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
-from .logs import Throttle
+from .logs import Throttle, presentable
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
-from .secret import redact
 from .speech import Speech, TurnLost, structured_by_offer
 from .store import STORE_RETRY, EndOfTurn, StartedTurn, Store
-from .text import clean
 from .waiting import all_fired
 
 _log = Logger()
-LONGEST_REASON = 1000
-"""Characters of an agent's error that are kept."""
 ShowTyping = Callable[[str, StartedTurn, bool], None]
 Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
 
@@ -333,4 +329,4 @@ def _reason(error: Exception) -> str:
         text = str(error)
     except Exception:
         text = "(it cannot be shown)"
-    return redact(clean(f"{type(error).__name__}: {text}"))[:LONGEST_REASON]
+    return presentable(f"{type(error).__name__}: {text}")

@@ -19,11 +19,11 @@ from twisted.python.failure import Failure
 
 from .backoff import Backoff
 from .errors import StoreError
-from .logs import Throttle
+from .logs import Throttle, presentable
 from .model import Address, Outcome, Outgoing, Refused, Retry, Sent
 from .policy import Policy
-from .secret import redact
 from .store import STORE_RETRY, Claim, NotNow, Settlement, Store
+from .text import clean
 from .waiting import all_fired
 
 _log = Logger()
@@ -71,6 +71,7 @@ class Deliveries:
         self._paused: dict[Account, float] = {}
         self._typing: dict[str, Deferred[None]] = {}
         self._alarms = Throttle(now)
+        self._pumping = False
         self._stopped = False
 
     def wake(self, key: str) -> None:
@@ -108,12 +109,22 @@ class Deliveries:
             work.cancel()
 
     def _pump(self) -> None:
-        while self._queue and len(self._working) < self._policy.max_sends:
-            key = self._queue.popleft()
-            self._queued.discard(key)
-            work = Deferred.fromCoroutine(self._work(key))
-            self._working[key] = work
-            work.addBoth(self._worked, key)
+        if self._pumping:
+            # Called from work that ended at once: the loop below it goes on.
+            return
+        self._pumping = True
+        try:
+            while self._queue and len(self._working) < self._policy.max_sends:
+                key = self._queue.popleft()
+                self._queued.discard(key)
+                begin: Deferred[None] = Deferred()
+                work = Deferred.fromCoroutine(self._work(key, begin))
+                # It counts as working before it does anything, so that nothing it does starts it twice.
+                self._working[key] = work
+                work.addBoth(self._worked, key)
+                begin.callback(None)
+        finally:
+            self._pumping = False
 
     def _worked(self, result: Any, key: str) -> None:
         self._working.pop(key, None)
@@ -126,7 +137,8 @@ class Deliveries:
             self.wake(key)
         self._pump()
 
-    async def _work(self, key: str) -> None:
+    async def _work(self, key: str, begin: Deferred[None]) -> None:
+        await begin
         address = Address.parse(key)
         paused_until = self._paused.get((address.channel, address.account), 0.0)
         if paused_until > self._now():
@@ -183,8 +195,8 @@ class Deliveries:
     def _settlement(self, claim: Claim, outcome: Outcome) -> Settlement:
         """What is stored for an outcome."""
         if isinstance(outcome, Sent):
-            return Settlement(state="sent", mids=outcome.mids)
-        now, reason = self._now(), redact(outcome.reason)
+            return Settlement(state="sent", mids=tuple(map(clean, outcome.mids)))
+        now, reason = self._now(), presentable(outcome.reason)
         if isinstance(outcome, Retry):
             return self._again(claim, outcome, reason)
         if isinstance(outcome, Refused):

@@ -16,6 +16,10 @@ from zope.interface import implementer
 
 from .errors import KleinChannelsError
 from .secret import redact
+from .text import clean
+
+LONGEST_REASON = 1000
+"""Characters of somebody else's error that are kept."""
 
 
 class RedactedError(KleinChannelsError):
@@ -56,6 +60,11 @@ def _hidden(value: Any, depth: int = 4) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_hidden(each, depth - 1) for each in value)
     return value
+
+
+def presentable(text: str) -> str:
+    """Somebody else's words as they may be stored and shown: bounded, clean, and without secrets."""
+    return redact(clean(text))[:LONGEST_REASON]
 
 
 def install_redaction(publisher: LogPublisher = globalLogPublisher) -> None:

@@ -132,7 +132,8 @@ class Speech:
 
     def _obey(self, control: AnyControl) -> None:
         if isinstance(control, Delta):
-            self._deltas.append(control.text)
+            # Nor are pieces of a text that begin after a hand-over.
+            self._deltas += [control.text] if self._owner is None else []
         elif isinstance(control, Handoff):
             self._owner = "human"
         elif isinstance(control, Remember):
