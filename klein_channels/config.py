@@ -19,7 +19,7 @@ import msgspec
 import yaml
 from twisted.logger import Logger
 
-from .channel import Channel, find_channel_class, nearest
+from .channel import Channel, find_channel_class, known_types, nearest
 from .errors import ConfigError
 from .policy import Policy
 from .secret import Secret
@@ -153,7 +153,8 @@ class _Reader:
 
     def served_of_rasa(self, tree: dict[str, Any]) -> dict[str, Any]:
         """The channels of a Rasa credentials file that are served here; the others are named."""
-        served = {name: settings for name, settings in tree.items() if name not in _RASA_CHANNELS}
+        others = _RASA_CHANNELS.difference(known_types())
+        served = {name: settings for name, settings in tree.items() if name not in others}
         for name in tree:
             if name not in served:
                 _log.warn("{path}: channel {name} is not served here", path=self._path, name=name)

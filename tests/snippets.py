@@ -9,7 +9,7 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", ROOT / "CONTRIBUTING.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 _BLOCK = re.compile(r"( *)\.\. code-block:: (\S+)")
 _LINK = re.compile(r"`[^`]*?<([^`>]+)>`__?")
 _TEST = re.compile(r"``(tests\.[\w.]+)``")
