@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from itertools import groupby
@@ -11,7 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from tests.integration.processes import ProcessTestCase, Program, message, status_of, webhook
+from tests.integration.processes import ProcessTestCase, Program, Wire, get, message, status_of, webhook
 
 PEOPLE = 12
 MESSAGES = 12
@@ -141,6 +142,58 @@ class KilledServers(ProcessTestCase):
         self.assertLessEqual(twice, repeated)
         self.assertLessEqual(repeated, set(in_flight))
         self.assertLessEqual(max(times.values()), 2)
+
+
+class HeldCommits(ProcessTestCase):
+    """Somebody else holds the database for a moment, so that nothing can be committed."""
+
+    def hold(self) -> Callable[[], None]:
+        """Hold it; what lets it go."""
+        other = sqlite3.connect(self.store.path, isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("BEGIN IMMEDIATE")
+        return lambda: other.execute("ROLLBACK") and None
+
+    async def sent(self, mid: str = "m_1", path: str = "/app/webhook") -> Wire:
+        """A webhook that the server has read: what was asked after it has been answered."""
+        wire = await self.wire()
+        wire.send(webhook(message("7", mid), path=path))
+        await self.read()
+        return wire
+
+    async def read(self) -> None:
+        for _ in range(3):
+            self.assertEqual(await self.ask(get("/health/live")), 200)
+
+    async def test_nothing_is_acknowledged_before_it_is_committed(self) -> None:
+        config = self.configure(policy=POLICY)
+        program = await self.serve(config)
+        let_go = self.hold()
+        wire = await self.sent()
+        self.assertNotEqual(status_of(wire.heard), 200)
+        self.kill(program)
+        await program.gone
+        let_go()
+        await self.serve(config)
+        self.assertEqual(await self.ask(webhook(message("7", "m_1"))), 200)
+        await self.until(lambda: self.texts)
+        await self.until_all_is_done()
+        self.assertEqual(self.texts, ["re: hello"])
+
+    async def test_who_hangs_up_before_the_commit_is_answered_once(self) -> None:
+        await self.serve(self.configure(policy=POLICY))
+        # The second path is a handler's of Klein, which cancels it.
+        for mid, path in (("m_1", "/app/webhook"), ("m_2", "/app/facebook/webhook/")):
+            let_go = self.hold()
+            wire = await self.sent(mid, path)
+            wire.hang_up()
+            await self.read()
+            let_go()
+            # It was not acknowledged, so the platform delivers it again.
+            self.assertEqual(await self.ask(webhook(message("7", mid))), 200)
+        await self.until(lambda: len(self.texts) > 1)
+        await self.until_all_is_done()
+        self.assertEqual(self.texts, ["re: hello"] * 2)
 
 
 class HangingUp(ProcessTestCase):

@@ -59,6 +59,18 @@ async def reply(event):
 """
 
 
+SCRIPT = """
+import bot
+from klein_channels.config import read_config
+from klein_channels.run import serve
+from klein_channels.service import ChannelService
+
+config = read_config("channels.yml")
+serve(lambda: ChannelService(config.channels, bot.reply, store=config.store, port=PORT, policy=config.policy))
+print("it ends here")
+"""
+
+
 class StopTestCase(ProcessTestCase):
     async def asked(self, agent: str, way: str = "twistd -n", **policy: float) -> None:
         """Serve `agent`, send it a message, and wait until it is at work."""
@@ -92,6 +104,15 @@ class StoppedAgents(StopTestCase):
         await self.asked(SLEEPING_THREAD, way="twistd")
         await self.ends_and_starts_again()
         self.assertEqual(self.texts, ["re: hello"])
+
+    async def test_a_thread_that_sleeps_for_ever_in_a_script(self) -> None:
+        self.config = self.configure(SLEEPING_THREAD, POLICY)
+        self.program = self.run_python(str(self.write("script.py", f"PORT = {self.endpoint!r}\n{SCRIPT}")))
+        await self.until_ready(self.program)
+        self.assertEqual(await self.ask(webhook(message("7", "m_1"))), 200)
+        await self.until((self.folder / "asked").exists)
+        await self.ends()
+        self.assertIn("it ends here", self.program.stdout)
 
     async def test_a_thread_amid_its_replies(self) -> None:
         await self.asked(THREAD_THAT_IS_AMID_ITS_REPLIES)
