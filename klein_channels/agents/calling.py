@@ -24,8 +24,10 @@ def caller_of(function: Callable[..., Any]) -> Caller:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return lambda turn: function(turn.event)
-    wanted = [p for p in signature.parameters.values() if p.kind in _POSITIONAL and p.default is p.empty]
-    if len(wanted) > 2 or not signature.parameters:
+    required = [p for p in signature.parameters.values() if p.default is p.empty]
+    wanted = [p for p in required if p.kind in _POSITIONAL]
+    by_name = [p for p in required if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    if len(wanted) > 2 or by_name or not signature.parameters:
         raise ConfigError(f"agent {_name(function)} must take the event, and at most one argument more")
     first = _text_of if wanted and _takes_text(wanted[0]) else _event_of
     if len(wanted) < 2:

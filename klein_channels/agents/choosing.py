@@ -33,8 +33,9 @@ def as_backend(agent: Any, policy: Policy) -> AgentBackend:
 
 
 def _is_async(function: Any) -> bool:
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    return inspect.iscoroutinefunction(called) or inspect.isasyncgenfunction(called)
+    # A partial is seen through as it is, an object with a __call__ is not.
+    called = (function, getattr(function, "__call__", None))  # noqa: B004
+    return any(inspect.iscoroutinefunction(one) or inspect.isasyncgenfunction(one) for one in called)
 
 
 def load_agent(spec: str) -> Any:
@@ -59,8 +60,10 @@ def _module(name: str, spec: str) -> Any:
                 f"agent: {spec!r}: no module {name!r} in {where} or among the installed"
             ) from None
         raise StartError(f"agent: {spec!r} cannot be imported: {error}") from error
-    except Exception as error:
-        raise StartError(f"agent: {spec!r} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # A SystemExit would hang the parent of a daemon that starts.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StartError(f"agent: {spec!r} cannot be imported: {reason}") from error
 
 
 def _attribute(module: Any, path: str, spec: str) -> Any:
