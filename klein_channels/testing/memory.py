@@ -170,17 +170,17 @@ class ServiceInMemory:
         parties = {"sender": {"id": person}, "recipient": {"id": page}}
         return {**parties, "timestamp": milliseconds, **fields}
 
-    def ask(self, body: bytes, signature: str | None = None, path: str = HOOK, headers: str = "") -> Asked:
+    def ask(self, body: bytes, signature: str | None = None, headers: str = "", site: Any = None) -> Asked:
         """Post `body` without waiting for anything; signed well unless a signature is given."""
         signed = hub_signature(body, Secret(SECRET)) if signature is None else signature
-        head = f"POST {path} HTTP/1.1\r\nHost: bot.example\r\n{headers}"
+        head = f"POST {HOOK} HTTP/1.1\r\nHost: bot.example\r\n{headers}"
         head += f"X-Hub-Signature-256: {signed}\r\n" if signed else ""
-        return self.raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return self.raw(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, site)
 
-    def raw(self, request: bytes) -> Asked:
-        """Send the bytes of a request on a connection of its own."""
+    def raw(self, request: bytes, site: Any = None) -> Asked:
+        """Send the bytes of a request on a connection of its own, to `site` or the service's."""
         asked = Asked(request)
-        server = self.service.site().buildProtocol(IPv4Address("TCP", "203.0.113.9", 40_000))
+        server = (site or self.service.site()).buildProtocol(IPv4Address("TCP", "203.0.113.9", 40_000))
         self.process.join(server, asked)
         return asked
 

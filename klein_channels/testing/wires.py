@@ -102,8 +102,8 @@ def _always() -> bool:
     return True
 
 
-def join(clock: Clock, near: Any, far: Any, near_alive: Callable[[], bool] = _always) -> None:
-    """Connect two protocols; `near` is of a process that may die, `far` of the outer world."""
+def join(clock: Clock, near: Any, far: Any, near_alive: Callable[[], bool] = _always) -> WireEnd:
+    """Connect two protocols; `near`, whose end it returns, is of a process that may die."""
     addresses = IPv4Address("TCP", "203.0.113.9", 40_000), IPv4Address("TCP", "127.0.0.1", 80)
     one = WireEnd(clock, near_alive, *addresses)
     two = WireEnd(clock, _always, *reversed(addresses))
@@ -111,6 +111,7 @@ def join(clock: Clock, near: Any, far: Any, near_alive: Callable[[], bool] = _al
     one.protocol, two.protocol = near, far
     far.makeConnection(two)
     near.makeConnection(one)
+    return one
 
 
 class ProcessReactor:
@@ -123,7 +124,7 @@ class ProcessReactor:
     def __init__(self, clock: Clock, listener: Callable[[], Any]) -> None:
         self._clock = clock
         self._listener = listener
-        self._ends: list[Any] = []
+        self._ends: list[WireEnd] = []
         self.nameResolver = _NoNames()
         self.alive = True
         self.refuses = False
@@ -171,8 +172,7 @@ class ProcessReactor:
 
     def join(self, near: Any, far: Any) -> None:
         """Connect a protocol of this process with one of the world."""
-        join(self._clock, near, far, lambda: self.alive)
-        self._ends.append(near.transport)
+        self._ends.append(join(self._clock, near, far, lambda: self.alive))
 
 
 class _NoNames:

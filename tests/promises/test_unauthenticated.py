@@ -58,7 +58,9 @@ class UnauthenticatedTests(PromiseCase):
                 signature(body[:-1]),
                 signature(b""),
             ):
-                self.assert_untouched(kit, kit.ask(body, signature=wrong))
+                asked = kit.ask(body, signature=wrong, headers=f"X-Stranger: {CANARY}\r\n")
+                self.assert_untouched(kit, asked)
+        self.assertTrue(logged)
         self.assertNotIn(CANARY, written(logged))
         self.assertEqual(disk_changes(kit), changes)
 
