@@ -211,14 +211,13 @@ def _business_connection(update: _Update) -> _Events:
 
 
 def _callback_query(update: _Update) -> _Events:
+    # When the button was pressed nobody says: the date in there is that of the message under it.
     item = update.item
     message = an_object(item.get("message"))
     payload = words(item.get("data")) or words(item.get("game_short_name")) or ""
     return [
         update.event(
             Postback,
-            # The message is the one with the button; when it was pressed, nobody says.
-            at=0,
             payload=payload,
             title=_title_of(message.get("reply_markup"), payload),
             mid=an_id(message.get("message_id")) or an_id(item.get("inline_message_id")) or None,

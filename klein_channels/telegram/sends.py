@@ -188,7 +188,7 @@ def _card_in_words(card: Card) -> dict[str, Any]:
 
 def _custom(json: dict[str, JSON]) -> Request:
     """A method by its name under ``"method"``, or by the keys that Rasa goes by."""
-    body = {key: value for key, value in json.items() if key not in ("method", "chat_id")}
+    body = {key: value for key, value in json.items() if key != "method"}
     method = json.get("method")
     if method is None:
         method = next((m for keys, m in _RASA if all(json.get(key) is not None for key in keys)), None)
