@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -58,8 +59,9 @@ async def _awaited(awaitable: Any) -> Any:
 async def _said(answers: Any, say: Say) -> None:
     """Say what a generator yields, each when the one before is committed."""
     if inspect.isgenerator(answers):
-        for answer in answers:
-            await say(answer)
+        with closing(answers):
+            for answer in answers:
+                await say(answer)
         return
     try:
         async for answer in answers:
@@ -127,4 +129,6 @@ def _fired(deferred: Deferred[Any], loop: asyncio.AbstractEventLoop) -> Generato
         yield from future
     except asyncio.CancelledError:
         deferred.cancel()
+        # Whoever waited for it is gone, and so nobody is left for its failure.
+        deferred.addErrback(lambda _: None)
         raise

@@ -114,17 +114,20 @@ class ThreadPoolAgent:
 
     def _run(self, turn: Turn, say: Say, job: _Job) -> Any:
         result = self._call(turn)
-        if inspect.isgenerator(result) or (isinstance(result, Iterator) and not isinstance(result, str)):
-            for answer in result:
-                if job.given_up:
-                    result.close() if inspect.isgenerator(result) else None
-                    raise AgentTimeout("the turn is over")
-                self._say_from_thread(say, answer)
+        if isinstance(result, Iterator):
+            try:
+                for answer in result:
+                    if job.given_up:
+                        raise AgentTimeout("the turn is over")
+                    self._say_from_thread(say, answer)
+            finally:
+                if inspect.isgenerator(result):
+                    # What it still has to do when it is left, it does now and on this thread.
+                    result.close()
             return None
-        if inspect.isawaitable(result):
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
+        if inspect.isawaitable(result) or inspect.isasyncgen(result):
+            if inspect.iscoroutine(result):
+                result.close()
             raise AgentError("a synchronous agent returned something to await: use DeferredAgent")
         return result
 
