@@ -18,7 +18,7 @@ Format: TypeAlias = Literal["plain", "markdown"]
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
 _ENTITY = re.compile("&(?:amp|lt|gt);")
 _SEQUENCE = re.compile("<([^<>]*)>( ?)|&(?:amp|lt|gt);")
-_ADDRESS = re.compile(r"(?:https?://|mailto:|tel:)[^\s]+", re.IGNORECASE)
+_SCHEME = re.compile("(?:https?://|mailto:|tel:)", re.IGNORECASE)
 _BARE_LINK = re.compile(r"https?://[^\s<>|\"]+", re.IGNORECASE)
 _AFTER_A_LINK = ".,;:!?)]}'*_~`"
 _OPENING = re.compile(r"<(?=[@!#]|\Z)")
@@ -98,16 +98,17 @@ def render_with_links(text: str, format: Format = "plain") -> str:
 
 def link(url: str, label: str | None = None) -> str:
     """A link with words of its own; what is no web, mail or telephone address is only shown."""
-    if not is_address(url):
+    url = url.strip()
+    if _SCHEME.match(url) is None:
         return escape(f"{label}: {url}" if label else url)
-    target = escape(re.sub(r'[<>|"\s]', lambda match: quote(match.group()), url.strip()))
+    target = escape(re.sub(r'[<>|"\s]', lambda match: quote(match.group()), url))
     words = escape(" ".join((label or "").replace("|", " ").split()))
     return f"<{target}|{words}>" if words else f"<{target}>"
 
 
 def is_address(url: str) -> bool:
-    """Whether `url` may stand in a link."""
-    return _ADDRESS.fullmatch(url.strip()) is not None
+    """Whether `url` leads to the web, to a mailbox or to a telephone, and nowhere else."""
+    return _SCHEME.match(url) is not None and not re.search(r"\s", url)
 
 
 def streamable(piece: str) -> str:
