@@ -32,6 +32,7 @@ setup(
         "klein_channels.agents",
         "klein_channels.channels",
         "klein_channels.meta",
+        "klein_channels.slack",
         "klein_channels.store",
         "klein_channels.telegram",
         "klein_channels.testing",

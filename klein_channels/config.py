@@ -35,7 +35,6 @@ _RASA_CHANNELS = frozenset(
         "rest",
         "callback",
         "socketio",
-        "slack",
         "twilio",
         "twilio_voice",
         "botframework",
