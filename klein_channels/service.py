@@ -129,6 +129,8 @@ class ChannelService(MultiService):
         channel = self.channels.get(address.channel)
         if channel is None:
             raise ConfigError(f"no channel {address.channel!r} is configured")
+        if not hasattr(self, "_deliveries"):
+            raise StartError("the service was not started: nothing can be sent yet")
         messages = [item for item in read_reply(message) if isinstance(item, Message)]
         parts = [(said, part) for said in messages for part in fit(said, channel.capabilities)]
         replies = [
@@ -177,6 +179,7 @@ class ChannelService(MultiService):
             self._let_go()
             raise
         self._started = True
+        self._tell_settings()
         MultiService.startService(self)
         self._take_up()
 
@@ -230,6 +233,20 @@ class ChannelService(MultiService):
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
+
+    def _tell_settings(self) -> None:
+        """Log what this server runs with: figures without their settings say nothing."""
+        shipped = Policy()
+        changed = [
+            f"{name}={getattr(self.policy, name)!r}"
+            for name in Policy.__struct_fields__
+            if getattr(self.policy, name) != getattr(shipped, name)
+        ]
+        _log.info(
+            "settings: channels {channels}; policy {policy}",
+            channels=", ".join(self.channels),
+            policy=", ".join(changed) or "as shipped",
+        )
 
     def _opened_store(self) -> Store:
         store = self._store_spec

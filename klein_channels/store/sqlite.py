@@ -19,6 +19,7 @@ from typing import IO, Literal, TypeVar
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 
 from ..errors import StartError, StoreFull
 from ..model import Owner, Turn
@@ -40,6 +41,7 @@ from . import (
 )
 from .commit import Committer, InlineCommitter, Work
 
+_log = Logger()
 T = TypeVar("T")
 VERSION = 1
 BUSY = 5.0
@@ -146,10 +148,23 @@ class SQLiteStore:
             self.instance = row["instance"]
             self._waiting = letters.stats(db).waiting_events
             db.execute("COMMIT")
+            self._tell_settings(db)
         except BaseException:
             db.close()
             raise
         return db
+
+    def _tell_settings(self, db: sqlite3.Connection) -> None:
+        """Log what SQLite says itself: it may take another journal mode than it was asked for."""
+        mode, synchronous = (
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+        )
+        _log.info(
+            "settings: store {path}: journal_mode={mode}, synchronous={synchronous}",
+            path=self.path or "memory",
+            mode=mode,
+            synchronous=synchronous,
+        )
 
     def _refuse_what_is_not_ours(self, db: sqlite3.Connection) -> None:
         """Look before anything is changed: even another journal mode stays in somebody else's file."""
