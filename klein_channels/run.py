@@ -20,6 +20,12 @@ from .logs import install_redaction
 
 _log = Logger()
 S = TypeVar("S", bound=Service)
+_LOADERS = (
+    "twisted.application.",
+    "twisted.persisted.sob",
+    "twisted.scripts.twistd",
+    "twisted.scripts._twistd",
+)
 
 
 def serve(make_service: Callable[[], S]) -> Deferred[S] | None:
@@ -76,11 +82,17 @@ def _refuse_where_it_cannot_be_done() -> None:
             "serving was asked for off the main thread, where no signal arrives: call it on the main"
             " thread, or embed klein_channels.service.ChannelService in your application"
         )
-    if _twistd_is_loading():
+    if not _is_running() and _twistd_is_loading():
         raise ReactorError(
             "this file is being loaded by twistd, which runs the reactor itself: let it define an agent,"
             " and start `twistd channels --agent module:attribute`, or a ChannelService as `application`"
         )
+
+
+def _is_running() -> bool:
+    """Whether a reactor runs, without installing one."""
+    reactor: Any = sys.modules.get("twisted.internet.reactor")
+    return reactor is not None and reactor.running
 
 
 def _twistd_is_loading() -> bool:
@@ -88,7 +100,7 @@ def _twistd_is_loading() -> bool:
     while frame.f_back is not None:
         frame = frame.f_back
         module = frame.f_globals.get("__name__", "")
-        if module.startswith(("twisted.application.", "twisted.persisted.sob", "twisted.scripts.")):
+        if module.startswith(_LOADERS):
             return True
     return False
 

@@ -151,10 +151,10 @@ class ChannelService(MultiService):
 
     def not_ready(self) -> list[str]:
         """Why this service cannot take webhooks now; empty if it can."""
-        if not self._started:
-            return ["not started"]
         if self._draining:
             return ["stopping"]
+        if not self._started:
+            return ["not started"]
         troubles = dict.fromkeys((self._write_trouble, self._read_trouble))
         return [f"store: {trouble}" for trouble in troubles if trouble]
 
@@ -200,7 +200,7 @@ class ChannelService(MultiService):
 
     def _build(self) -> None:
         backend = as_backend(_agent(self._agent_spec), self.policy)
-        observers = [_agent(spec) if isinstance(spec, str) else spec for spec in self._observer_specs]
+        observers = [_observer(spec) for spec in self._observer_specs]
         self._store = self._opened_store()
         self._http = self._given_http or Http(self.reactor, max_per_host=self.policy.max_sends)
         self._backend = backend
@@ -328,8 +328,8 @@ class ChannelService(MultiService):
             if part is not None and hasattr(part, release):
                 getattr(part, release)()
         for child in list(self):
-            if child.running:
-                child.stopService()
+            # A port that is bound listens, though its service does not run yet.
+            child.stopService()
 
     # -- what connects the parts
 
@@ -420,6 +420,17 @@ def _group(make: Any) -> Any:
 
 def _agent(spec: Any) -> Any:
     return load_agent(spec) if isinstance(spec, str) else spec
+
+
+def _observer(spec: Observer | str) -> Observer:
+    try:
+        found: Any = _agent(spec)
+    except StartError as error:
+        raise StartError(f"observers: {str(error).removeprefix('agent: ')}") from None
+    if not callable(found):
+        raise StartError(f"observers: {spec!r} is no function")
+    observer: Observer = found
+    return observer
 
 
 def _default_channel(channels: Sequence[Channel], prefix: str) -> str | None:
