@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -67,7 +68,7 @@ def trigger(channel: str, kind: str, text: str, url: str | None, config: str | N
 
     KIND is text, quick_reply, postback, image and others; a wrong one names them all.
     """
-    url = url or f"http://127.0.0.1:{PORT}/app/webhook"
+    url = _checked(url or f"http://127.0.0.1:{PORT}/app/webhook")
     signing = _channel(channel, url, config)
     if not isinstance(signing, Triggers):
         raise ConfigError(f"channel {channel!r} cannot play its platform")
@@ -85,7 +86,11 @@ def trigger(channel: str, kind: str, text: str, url: str | None, config: str | N
 @click.argument("path", type=click.Path())
 def check_config(path: str) -> None:
     """Read a configuration as the server would; name the first fault."""
+    from .service import ChannelService
+
     config = read_config(path)
+    open_url(config.store)
+    ChannelService(config.channels, config.agent, store=config.store, prefix=config.prefix)
     for made in config.channels:
         click.echo(f"{made.name}: {made!r}")
     click.echo("ok")
@@ -123,7 +128,8 @@ def show(letter: str, store: str | None, config: str | None) -> None:
     if found is None:
         raise ConfigError(f"no dead letter {letter!r}; `dead-letters list` names them")
     click.echo(_line(found))
-    click.echo(json.dumps(found.content, indent=2, ensure_ascii=False))
+    for line in json.dumps(found.content, indent=2, ensure_ascii=False).split("\n"):
+        click.echo(_printable(line))
 
 
 @dead_letters.command()
@@ -185,7 +191,16 @@ def _now(deferred: Deferred[Any]) -> Any:
 
 def _line(letter: DeadLetter) -> str:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at))
-    return f"{letter.id}  {when}  {letter.conversation}  {letter.reason}"
+    return _printable(f"{letter.id}  {when}  {letter.conversation}  {letter.reason}")
+
+
+def _printable(text: str) -> str:
+    """`text` without what would give orders to a terminal; JSON stays JSON."""
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else json.dumps(character)[1:-1]
 
 
 def _channel(name: str, url: str, config: str | None) -> Channel:
@@ -201,9 +216,18 @@ def _channel(name: str, url: str, config: str | None) -> Channel:
     return channels[name]
 
 
-def _post(url: str, webhook: WebhookRequest) -> tuple[int, str]:
-    if urlsplit(url).scheme not in ("http", "https"):
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
         raise ConfigError(f"--url {url!r} is no http address")
+    return url
+
+
+def _post(url: str, webhook: WebhookRequest) -> tuple[int, str]:
     headers = {key.decode(): value.decode("latin-1") for key, value in webhook.headers}
     request = Request(url, data=webhook.body, headers=headers, method=webhook.method)  # noqa: S310
     try:
@@ -211,5 +235,5 @@ def _post(url: str, webhook: WebhookRequest) -> tuple[int, str]:
             return answer.status, answer.read(1000).decode("utf-8", "replace").strip()
     except HTTPError as error:
         return error.code, error.read(1000).decode("utf-8", "replace").strip()
-    except (URLError, OSError) as error:
+    except (URLError, OSError, HTTPException) as error:
         raise ConfigError(f"{url} does not answer: {getattr(error, 'reason', error)}") from None

@@ -54,7 +54,7 @@ def _service(options: Options) -> Service:
 
     config = read_config(options["config"])
     agent = options["agent"] or config.agent
-    if agent is None:
+    if not agent:
         raise ConfigError(f"{options['config']}: agent: is missing: name one there, or with --agent")
     if config.folder not in sys.path:
         sys.path.insert(0, config.folder)
@@ -86,7 +86,7 @@ def _demo(options: Options) -> Service:
     if "" not in sys.path:
         sys.path.insert(0, "")
     agent: Any = options["agent"] or demo_agent
-    return DemoService(int(found[1]), agent=agent, store=options["store"])
+    return DemoService(int(_endpoint(found[1])), agent=agent, store=options["store"])
 
 
 def _endpoint(port: str) -> int | str:
