@@ -169,7 +169,7 @@ class NotStoredTests(IntakeCase):
         self.assertEqual((self.status(answer), self.clock.getDelayedCalls()), (503, []))
 
     def test_the_log_is_told_once_a_minute(self):
-        self.made(StoreDouble(*[fail(StoreUnavailable("gone")) for _ in range(5)]))
+        self.made(StoreDouble(*[fail(StoreUnavailable("gone")) for _ in range(4)]))
         self.brings(message())
         for _ in range(3):
             self.assertEqual(self.status(), 503)
