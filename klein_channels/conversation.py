@@ -21,22 +21,24 @@ from twisted.python.failure import Failure
 from .agents import AgentBackend, HasThreads
 from .channel import Channel
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
+from .live import GrowingText, Screen
 from .logs import Throttle, presentable
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .speech import Speech, TurnLost, structured_by_offer
-from .store import STORE_RETRY, EndOfTurn, StartedTurn, Store
+from .store import STORE_RETRY, Claim, EndOfTurn, StartedTurn, Store
 from .waiting import all_fired
 
 _log = Logger()
 ShowTyping = Callable[[str, StartedTurn, bool], None]
 Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
+ScreenOf = Callable[[Channel], Screen | None]
 
 
 class Conversations:
     """Runs turns. `replies_committed(key)` is called whenever a conversation has something to send."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what the service joins)
         self,
         store: Store,
         agent: AgentBackend,
@@ -48,6 +50,7 @@ class Conversations:
         replies_committed: Callable[[str], None],
         show_typing: ShowTyping,
         resolve: Resolve,
+        screen_of: ScreenOf = lambda channel: None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -58,6 +61,7 @@ class Conversations:
         self._replies_committed = replies_committed
         self._show_typing = show_typing
         self._resolve = resolve
+        self._screen_of = screen_of
         self._threads = agent if isinstance(agent, HasThreads) else None
         self._capacity = self._threads.capacity if self._threads else policy.max_turns
         self._queue: deque[str] = deque()
@@ -162,6 +166,7 @@ class Conversations:
             self._now,
             committed=self._replies_committed,
             show_typing=lambda on: self._show_typing(started.turn.conversation, started, on),
+            grow=self._grower(channel),
             deterministic=self._agent.deterministic,
         )
         try:
@@ -178,12 +183,20 @@ class Conversations:
             await self._end(started, end)
         await self._thread_back(started.turn)
 
+    def _grower(self, channel: Channel) -> Callable[[Claim], GrowingText] | None:
+        """What shows texts as they grow, where the platform can."""
+        screen = self._screen_of(channel)
+        if screen is None:
+            return None
+        times: dict[str, Any] = {"clock": self._clock, "now": self._now}
+        return lambda claim: GrowingText(claim, screen, self._store, channel.capabilities, **times)
+
     async def _answered(self, started: StartedTurn, channel: Channel, speech: Speech) -> EndOfTurn:
         """Ask the agent; how the turn ends."""
         typing = self._start_typing(started, speech)
         try:
             turn = await self._prepared(started, channel)
-            return speech.end(await self._fenced(self._agent.answer(turn, speech.say)))
+            return await speech.end(await self._fenced(self._agent.answer(turn, speech.say)))
         except (StoreError, TurnLost):
             raise
         except CancelledError as error:
@@ -194,6 +207,7 @@ class Conversations:
             return self._failed(started, error)
         finally:
             typing()
+            speech.hush()
 
     def _fenced(self, answer: Deferred[Any]) -> Deferred[Any]:
         """`answer` within the deadline: past it `AgentTimeout`, and what comes later is discarded."""

@@ -179,6 +179,7 @@ class Deliveries:
             metadata=claim.message.metadata,
             now=self._now(),
             attempt=claim.tries,
+            replaces=claim.replaces,
         )
         try:
             outcome = await self._transport.send(outgoing)
@@ -201,6 +202,9 @@ class Deliveries:
             return self._again(claim, outcome, reason)
         if isinstance(outcome, Refused):
             return self._refused(claim, outcome, reason)
+        if claim.replaces is not None:
+            # Changing what is seen does no harm when it is done twice.
+            return self._again(claim, Retry(reason=outcome.reason), reason)
         if claim.repeated:
             return Settlement(state="dead", error=f"its outcome is unknown, twice: {reason}")
         return Settlement(state="unknown", due_at=now + self._policy.unknown_wait, error=reason)
@@ -219,6 +223,8 @@ class Deliveries:
         return Settlement(state="waiting", due_at=due_at, error=reason)
 
     def _refused(self, claim: Claim, outcome: Refused, reason: str) -> Settlement:
+        if outcome.scope == "message" and claim.replaces is not None:
+            return Settlement(state="waiting", due_at=self._now(), error=reason, anew=True)
         if outcome.scope == "message":
             return Settlement(state="dead", error=reason)
         if outcome.scope == "conversation":

@@ -591,6 +591,10 @@ class Outgoing(Value, frozen=True, kw_only=True):
     metadata: dict[str, JSON] | None = None
     now: float = 0.0
     attempt: int = 1
+    replaces: str | None = None
+    """The message or stream of ours whose place it takes."""
+    partial: bool = False
+    """Whether it is a text that is still being written."""
 
 
 class Sent(Value, frozen=True, kw_only=True):

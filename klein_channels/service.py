@@ -26,6 +26,7 @@ from .errors import ConfigError, StartError
 from .fit import fit
 from .http import Http
 from .intake import Intake, conversation_of
+from .live import Screen
 from .logs import install_redaction
 from .model import Address, AnyEvent, Message
 from .observers import Observer, Observers
@@ -35,7 +36,7 @@ from .replies import read_reply
 from .store import Arrival, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
 from .store.sqlite import SQLiteStore
-from .transport import HttpTransport
+from .transport import HttpTransport, LiveScreen, shows_growth
 
 _log = Logger()
 DUE_AT_ONCE = 1000
@@ -221,6 +222,7 @@ class ChannelService(MultiService):
             replies_committed=self._deliveries.wake,
             show_typing=self._show_typing,
             resolve=self._resolve,
+            screen_of=self._screen_of,
             **times,
         )
         self._intake = Intake(
@@ -361,6 +363,9 @@ class ChannelService(MultiService):
         if resolver is None:
             return succeed(event)
         return self._http.run(resolver.resolve(event), self.policy.send_deadline)
+
+    def _screen_of(self, channel: Channel) -> Screen | None:
+        return LiveScreen(channel, self._http, self.policy) if shows_growth(channel) else None
 
     def _poll(self) -> Deferred[None]:
         due = self._store.due(self._now(), DUE_AT_ONCE)

@@ -11,6 +11,7 @@ from .channel import Channel
 from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
+from .live import GrowingText
 from .model import (
     AnyControl,
     AnyEvent,
@@ -28,10 +29,14 @@ from .model import (
     Turn,
 )
 from .replies import read_reply
-from .store import EndOfTurn, Reply, StartedTurn, Store
+from .store import Claim, EndOfTurn, NotNow, Reply, StartedTurn, Store
+from .text import clean
 
 APOLOGY_ORDINAL = 1_000_000
 """Far behind anything an agent says, so that an apology never takes the place of a reply."""
+
+PARAGRAPHS_FROM = 400
+"""Characters of whole paragraphs that are worth a message of their own."""
 
 
 class TurnLost(KleinChannelsError):
@@ -42,6 +47,8 @@ class Speech:
     """Turns replies into rows, and obeys controls.
 
     `committed(key)` is called when rows are durable, `show_typing(on)` when the agent asks for it.
+    A text that comes in pieces is shown as it grows where `grow` makes that possible; elsewhere its
+    paragraphs are said one by one.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class Speech:
         *,
         committed: Callable[[str], None] = lambda key: None,
         show_typing: Callable[[bool], None] = lambda on: None,
+        grow: Callable[[Claim], GrowingText] | None = None,
         deterministic: bool = False,
     ) -> None:
         self._store = store
@@ -63,6 +71,10 @@ class Speech:
         self._show_typing = show_typing
         self._attempt = 0 if deterministic else started.turn.attempt
         self._ordinal = 0
+        self._grow = grow
+        self._growing: GrowingText | None = None
+        self._takes_stream = started.turn.attempt > 1
+        self._streamed = False
         self._deltas: list[str] = []
         self._remember: bytes | None = None
         self._owner: Owner | None = None
@@ -75,6 +87,7 @@ class Speech:
         """The words after everything else failed."""
         speech = cls(store, channel, started, now)
         speech._ordinal = APOLOGY_ORDINAL
+        speech._takes_stream = True
         return speech
 
     def say(self, answer: object) -> Deferred[None]:
@@ -82,41 +95,84 @@ class Speech:
         return Deferred.fromCoroutine(self._say(answer))
 
     async def _say(self, answer: object) -> None:
-        messages = self._heard(answer)
+        messages = [*self._heard(answer), *self._paragraphs()]
+        if messages:
+            await self._commit(messages)
+        elif self._deltas:
+            await self._show_growth()
+
+    async def _commit(self, messages: list[Message]) -> None:
+        turn = self._started.turn
+        await self._stop_growing()
         rows = tuple(row for message in messages for row in self.rows(message))
         if not rows:
             return
-        turn = self._started.turn
         if not await self._store.add_replies(turn, rows, _offers(messages), self._now()):
             raise TurnLost(f"turn {turn.id} has ended")
         self.has_spoken = True
         self._committed(turn.conversation)
 
-    def end(self, answer: object) -> EndOfTurn:
+    async def end(self, answer: object) -> EndOfTurn:
         """The end of the turn, with its last words."""
         messages = [*self._heard(answer), *self._rest()]
+        await self._stop_growing()
         return EndOfTurn(
             state="done",
             replies=tuple(row for message in messages for row in self.rows(message)),
             offers=_offers(messages),
             remember=self._remember,
             owner=self._owner,
+            streamed=self._streamed,
         )
+
+    def hush(self) -> None:
+        """Show nothing more: the turn did not end well."""
+        if self._growing is not None:
+            self._growing.stop()
+
+    async def _show_growth(self) -> None:
+        """Show what there is of a text, if the platform can and earlier replies are out."""
+        if self._grow is None or self._owner is not None:
+            return
+        text = "".join(self._deltas)
+        if self._growing is None and text.strip():
+            # Pieces are never stored: the row gets its words when they are whole.
+            row = self._row(as_message(""), self._ordinal, 0)
+            claim = await self._store.open_stream(self._started.turn, row, self._now())
+            if isinstance(claim, NotNow):
+                return
+            self._growing = self._grow(claim)
+            self._takes_stream = self._streamed = self.has_spoken = True
+        if self._growing is not None:
+            self._growing.feed(text)
+
+    async def _stop_growing(self) -> None:
+        growing, self._growing = self._growing, None
+        if growing is not None:
+            await growing.settled()
 
     def rows(self, message: Message) -> tuple[Reply, ...]:
         """The rows of one message: one for each thing that its platform shows."""
         ordinal, self._ordinal = self._ordinal, self._ordinal + 1
+        parts = fit(message, self._channel.capabilities)
+        rows = [
+            self._row(msgspec.structs.replace(message, parts=(part,)), ordinal, number)
+            for number, part in enumerate(parts)
+        ]
+        if rows and self._takes_stream:
+            rows[0] = msgspec.structs.replace(rows[0], takes_stream=True)
+            self._takes_stream = False
+        return tuple(rows)
+
+    def _row(self, message: Message, ordinal: int, part: int) -> Reply:
         started = self._started
-        return tuple(
-            Reply(
-                address=started.address,
-                message=msgspec.structs.replace(message, parts=(part,)),
-                attempt=self._attempt,
-                ordinal=ordinal,
-                part=number,
-                cause=started.turn.event.id,
-            )
-            for number, part in enumerate(fit(message, self._channel.capabilities))
+        return Reply(
+            address=started.address,
+            message=message,
+            attempt=self._attempt,
+            ordinal=ordinal,
+            part=part,
+            cause=started.turn.event.id,
         )
 
     def _heard(self, answer: object) -> list[Message]:
@@ -124,7 +180,6 @@ class Speech:
         messages: list[Message] = []
         for item in read_reply(answer):
             if isinstance(item, Message):
-                # Nothing that the bot says after it has handed over is sent.
                 messages += [*self._rest(), item] if self._owner is None else []
             else:
                 self._obey(item)
@@ -146,7 +201,21 @@ class Speech:
     def _rest(self) -> list[Message]:
         """A text that came in pieces and is whole now."""
         text, self._deltas = "".join(self._deltas), []
-        return [Message(parts=(Text(text=text, format="markdown"),))] if text.strip() else []
+        return [as_message(text)] if text.strip() else []
+
+    def _paragraphs(self) -> list[Message]:
+        """What is complete of a text that cannot be seen while it grows."""
+        text = "".join(self._deltas)
+        border = text.rfind("\n\n")
+        if self._grow is not None or border < PARAGRAPHS_FROM or text[:border].count("```") % 2:
+            return []
+        self._deltas = [text[border:].lstrip("\n")]
+        return [as_message(text[:border].rstrip())]
+
+
+def as_message(text: str) -> Message:
+    """A text that came in pieces: agents write Markdown."""
+    return Message(parts=(Text(text=clean(text), format="markdown"),))
 
 
 def structured_by_offer(started: StartedTurn, channel: Channel, event: AnyEvent) -> Turn:

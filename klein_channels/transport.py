@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
-from .channel import Channel, Live
+from .channel import Channel, Edits, Live, Steps, Streams
 from .http import Http
 from .model import Address, Context, Outcome, Outgoing, Refused
 from .policy import Policy
@@ -28,7 +28,8 @@ class HttpTransport:
             # The operator took the channel out of the configuration; its replies wait for it.
             reason = f"no channel {outgoing.address.channel!r} is configured"
             return succeed(Refused(reason=reason, scope="account"))
-        return self._http.run(channel.send(outgoing), self._policy.send_deadline)
+        steps = channel.send(outgoing) if outgoing.replaces is None else _replacing(channel, outgoing)
+        return self._http.run(steps, self._policy.send_deadline)
 
     def patience(self, address: Address) -> float | None:
         """The platform's own window, if it has one."""
@@ -48,3 +49,51 @@ class HttpTransport:
         if channel is None or not channel.options.mark_seen:
             return succeed(None)
         return self._http.run(channel.show_seen(address, Context()), self._policy.send_deadline)
+
+
+class LiveScreen:
+    """Shows texts that grow, in streams of the platform's own or by edits; the `live.Screen` of HTTP."""
+
+    def __init__(self, channel: Channel, http: Http, policy: Policy) -> None:
+        self._channel = channel
+        self._http = http
+        self._policy = policy
+
+    def open(self, outgoing: Outgoing) -> Deferred[Outcome]:
+        """Show it for the first time."""
+        channel = self._channel
+        steps = channel.open_stream(outgoing) if isinstance(channel, Streams) else channel.send(outgoing)
+        return self._http.run(steps, self._policy.send_deadline)
+
+    def extend(self, outgoing: Outgoing, name: str, piece: str) -> Deferred[Outcome]:
+        """Show all of it."""
+        steps: Steps[Outcome] = _extending(self._channel, outgoing, name, piece)
+        return self._http.run(steps, self._policy.send_deadline)
+
+
+def shows_growth(channel: Channel) -> bool:
+    """Whether a text can be seen on this platform while it grows."""
+    return isinstance(channel, Streams) or (
+        isinstance(channel, Edits) and channel.capabilities.edit_interval > 0
+    )
+
+
+def _extending(channel: Channel, outgoing: Outgoing, name: str, piece: str) -> Steps[Outcome]:
+    outcome: Outcome = Refused(reason="the platform has no streams")
+    if isinstance(channel, Streams):
+        outcome = yield from channel.append(outgoing, name, piece)
+    if isinstance(outcome, Refused) and outcome.scope == "message" and isinstance(channel, Edits):
+        # The platform ended its stream early, or has none.
+        outcome = yield from channel.edit(outgoing, name)
+    return outcome
+
+
+def _replacing(channel: Channel, outgoing: Outgoing) -> Steps[Outcome]:
+    """Put the final text in the place of what is seen of it."""
+    name = outgoing.replaces or ""
+    outcome: Outcome = Refused(reason="the platform has no streams")
+    if isinstance(channel, Streams):
+        outcome = yield from channel.close_stream(outgoing, name)
+    if isinstance(outcome, Refused) and outcome.scope == "message" and isinstance(channel, Edits):
+        outcome = yield from channel.edit(outgoing, name)
+    return outcome

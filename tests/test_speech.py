@@ -1,6 +1,7 @@
 """What an agent says becomes rows: one per visible thing, each at its place, and controls are obeyed."""
 
-from twisted.internet.defer import fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channel import ChannelOptions
@@ -22,7 +23,7 @@ from klein_channels.model import (
     Typing,
 )
 from klein_channels.speech import APOLOGY_ORDINAL, Speech, TurnLost, structured_by_offer
-from klein_channels.store import StartedTurn
+from klein_channels.store import EndOfTurn, StartedTurn
 
 from .doubles import PlainChannel, Scripted, address, message
 
@@ -68,6 +69,13 @@ class SpeechCase(SynchronousTestCase):
         for answer in answers:
             self.successResultOf(self.speech.say(answer))
 
+    def ended(self, answer: object) -> EndOfTurn:
+        """How the turn ends when the agent answers `answer` at the end."""
+        ended = Deferred.fromCoroutine(self.speech.end(answer))
+        if isinstance(getattr(ended, "result", None), Failure):
+            self.failureResultOf(ended).raiseException()
+        return self.successResultOf(ended)
+
     def texts(self, rows=None):
         return [row.message.parts[0].text for row in (self.store.rows if rows is None else rows)]
 
@@ -75,7 +83,7 @@ class SpeechCase(SynchronousTestCase):
 class RowTests(SpeechCase):
     def test_one_row_for_each_visible_thing_in_order(self):
         self.say("one two three four", ["a", "b"])
-        end = self.speech.end("c")
+        end = self.ended("c")
         rows = [*self.store.rows, *end.replies]
         self.assertEqual("".join(self.texts(rows)[:-3]).replace(" ", ""), "onetwothreefour")
         self.assertEqual(self.texts(rows)[-3:], ["a", "b", "c"])
@@ -106,7 +114,7 @@ class RowTests(SpeechCase):
 
     def test_nothing_is_nothing(self):
         self.say(None, "", "  \n", [], [None, ""], Typing())
-        end = self.speech.end(None)
+        end = self.ended(None)
         self.assertEqual((self.store.rows, end.replies, self.committed), ([], (), []))
         self.assertFalse(self.speech.has_spoken)
 
@@ -129,7 +137,7 @@ class RefusedTests(SpeechCase):
     def test_what_is_no_reply_is_an_error_of_the_agent(self):
         for odd in (object(), 7, {"txet": "x"}, [["a", object()]], Remember(state=object())):
             self.failureResultOf(self.speech.say(odd), AgentReplyError)
-            self.assertRaises(AgentReplyError, self.speech.end, odd)
+            self.assertRaises(AgentReplyError, self.ended, odd)
         self.assertEqual(self.store.rows, [])
 
 
@@ -137,51 +145,51 @@ class DeltaTests(SpeechCase):
     def test_pieces_are_one_text_in_the_end(self):
         self.say(Delta(text="Hel"), Delta(text="lo "), Delta(text="you"))
         self.assertEqual(self.store.rows, [])
-        self.assertEqual(self.texts(self.speech.end(None).replies), ["Hello you"])
+        self.assertEqual(self.texts(self.ended(None).replies), ["Hello you"])
 
     def test_a_message_ends_the_text_before_it(self):
         self.say(Delta(text="one"), "two", Delta(text="three"))
         self.assertEqual(self.texts(), ["one", "two"])
-        self.assertEqual(self.texts(self.speech.end("four").replies), ["three", "four"])
+        self.assertEqual(self.texts(self.ended("four").replies), ["three", "four"])
 
     def test_pieces_of_a_list(self):
-        end = self.speech.end([Delta(text="a"), Delta(text="b"), "c", Delta(text="d")])
+        end = self.ended([Delta(text="a"), Delta(text="b"), "c", Delta(text="d")])
         self.assertEqual(self.texts(end.replies), ["ab", "c", "d"])
 
     def test_pieces_are_not_split_where_they_were_joined(self):
         self.say(Delta(text="\ud83d"), Delta(text="x"))
-        self.assertNotIn("\ud83d", self.texts(self.speech.end(None).replies)[0])
+        self.assertNotIn("\ud83d", self.texts(self.ended(None).replies)[0])
 
     def test_empty_pieces_say_nothing(self):
         self.say(Delta(text=""), Delta(text=" \n"))
-        self.assertEqual(self.speech.end(None).replies, ())
+        self.assertEqual(self.ended(None).replies, ())
 
 
 class ControlTests(SpeechCase):
     def test_handoff_sets_the_owner_and_keeps_the_words_before(self):
         self.say(Delta(text="wait"), Handoff())
-        end = self.speech.end(None)
+        end = self.ended(None)
         self.assertEqual((end.owner, self.texts(end.replies)), ("human", ["wait"]))
 
     def test_nothing_after_a_handoff_is_said(self):
         self.say("bye", Handoff(), "not this", Delta(text="nor this"))
-        end = self.speech.end(["or that", Delta(text="or those")])
+        end = self.ended(["or that", Delta(text="or those")])
         self.assertEqual((self.texts(), end.replies, end.offers), (["bye"], (), ()))
 
     def test_nothing_after_a_handoff_in_the_same_list(self):
-        end = self.speech.end(["bye", Handoff(), "not this", Delta(text="nor this")])
+        end = self.ended(["bye", Handoff(), "not this", Delta(text="nor this")])
         self.assertEqual(self.texts(end.replies), ["bye"])
 
     def test_the_last_memory_counts(self):
         self.say(Remember(state={"a": 1}))
-        self.assertEqual(self.speech.end(Remember(state=[2, "ü"])).remember, '[2,"ü"]'.encode())
+        self.assertEqual(self.ended(Remember(state=[2, "ü"])).remember, '[2,"ü"]'.encode())
 
     def test_nothing_remembered_changes_nothing(self):
-        self.assertIsNone(self.speech.end("x").remember)
+        self.assertIsNone(self.ended("x").remember)
 
     def test_the_end_of_a_conversation_forgets(self):
         self.say(Remember(state=1))
-        self.assertEqual(self.speech.end(EndConversation()).remember, b"null")
+        self.assertEqual(self.ended(EndConversation()).remember, b"null")
 
     def test_typing_is_shown_when_the_agent_asks(self):
         self.say(Typing(), Typing(on=False))

@@ -74,11 +74,14 @@ CREATE TABLE outbox (
     ordinal      INTEGER,            -- the how-manieth reply of the attempt
     part         INTEGER,            -- and which visible part of it
     key          TEXT,               -- the caller's idempotency key of a proactive message
-    state        TEXT NOT NULL,      -- waiting | sending | unknown | held | sent | withheld | withdrawn | dead | discarded
+    state        TEXT NOT NULL,      -- waiting | sending | streaming | unknown | held
+                                     -- | sent | withheld | withdrawn | dead | discarded
     due_at       REAL NOT NULL,
     first_at     REAL NOT NULL,      -- when the patience began
     tries        INTEGER NOT NULL DEFAULT 0,
     repeated     INTEGER NOT NULL DEFAULT 0,  -- sent again although its first outcome is unknown
+    growing      INTEGER NOT NULL DEFAULT 0,  -- something of it was, or may have been, shown as it grew
+    anew         INTEGER NOT NULL DEFAULT 0,  -- sent beside what was seen of it, which cannot be changed
     final_word   INTEGER NOT NULL DEFAULT 0,  -- said by the bot as it handed over: sent although a human owns
     mids         BLOB,
     error        TEXT,
@@ -87,6 +90,7 @@ CREATE TABLE outbox (
 );
 CREATE UNIQUE INDEX outbox_place ON outbox (turn, attempt, ordinal, part) WHERE turn IS NOT NULL;
 CREATE UNIQUE INDEX outbox_key ON outbox (key, part) WHERE key IS NOT NULL;
-CREATE INDEX outbox_open ON outbox (conversation, id) WHERE state IN ('waiting', 'sending', 'unknown', 'held');
+CREATE INDEX outbox_open ON outbox (conversation, id)
+    WHERE state IN ('waiting', 'sending', 'streaming', 'unknown', 'held');
 CREATE INDEX outbox_due ON outbox (due_at) WHERE state IN ('waiting', 'unknown', 'held');
 CREATE INDEX outbox_dead ON outbox (id) WHERE state = 'dead';

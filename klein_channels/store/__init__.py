@@ -80,6 +80,8 @@ class Reply(Value, frozen=True, kw_only=True):
     ordinal: int = 0
     part: int = 0
     cause: str | None = None
+    takes_stream: bool = False
+    """Whether it takes the place of what grew in its turn, if anything did."""
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -96,6 +98,8 @@ class Claim(Value, frozen=True, kw_only=True):
     """How often it was tried, this time included."""
     first_at: float
     repeated: bool = False
+    replaces: str | None = None
+    """What the platform calls that of it which is seen already."""
 
 
 class Settlement(Value, frozen=True, kw_only=True):
@@ -105,6 +109,8 @@ class Settlement(Value, frozen=True, kw_only=True):
     due_at: float = 0.0
     mids: tuple[str, ...] = ()
     error: str | None = None
+    anew: bool = False
+    """Whether what is seen of it cannot be changed any more: it is sent anew, and marked."""
 
 
 class EndOfTurn(Value, frozen=True, kw_only=True):
@@ -121,6 +127,8 @@ class EndOfTurn(Value, frozen=True, kw_only=True):
     owner: Owner | None = None
     due_at: float | None = None
     error: str | None = None
+    streamed: bool = False
+    """Whether something of it was shown as it grew."""
     failed: bool = False
     """Whether this attempt counts as a failure (a stop of the server, an absent agent do not)."""
     first_failure: float | None = None
@@ -193,6 +201,15 @@ class Store(Protocol):
         self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
     ) -> Deferred[bool]:
         """Commit replies while their turn goes on; False if the turn is no longer the caller's."""
+
+    def open_stream(self, turn: Turn, reply: Reply, now: float) -> Deferred[Claim | NotNow]:
+        """A row for a text that is shown as it grows; `NotNow` while earlier replies are unsettled.
+
+        What grew in an earlier attempt of the turn goes on growing.
+        """
+
+    def note_stream(self, claim: Claim, name: str | None) -> Deferred[None]:
+        """Note what the platform calls what it shows; without a name, that it shows nothing."""
 
     def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[bool]:
         """End a turn; False if it is no longer the caller's."""

@@ -9,10 +9,12 @@ from typing import cast
 import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
-from . import Arrival, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
-from .outbox import HELD, OPEN, context_of, insert_replies
+from . import Arrival, Claim, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
+from .outbox import HELD, OPEN, claim_of_row, context_of, insert_replies
+from .streams import insert_stream, leave_stream, stream_of
 
 OFFERS_KEPT = 60
+
 Row = sqlite3.Row
 
 
@@ -133,6 +135,11 @@ def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
         " OR (conversation = ?2 AND state = 'queued')",
         (now, key),
     )
+    db.execute(
+        "UPDATE outbox SET state = 'sent', settled_at = ?1"
+        f" WHERE conversation = ?2 AND state IN {OPEN} AND state = 'streaming'",
+        (now, key),
+    )
 
 
 def _started(
@@ -198,12 +205,14 @@ def _already_said(db: sqlite3.Connection, turn: int, now: float, deterministic: 
     """Withdraw what nobody has begun to send, unless the next attempt says the same; what stays."""
     if not deterministic:
         db.execute(
-            "UPDATE outbox SET state = 'withdrawn', settled_at = ? WHERE turn = ? AND state = 'waiting'",
+            # What is seen already cannot be withdrawn: the next attempt takes its place.
+            "UPDATE outbox SET state = CASE WHEN growing THEN 'streaming' ELSE 'withdrawn' END,"
+            " settled_at = ? WHERE turn = ? AND state = 'waiting'",
             (now, turn),
         )
     rows = db.execute(
-        "SELECT message FROM outbox WHERE turn = ? AND state NOT IN ('withdrawn', 'dead', 'discarded')"
-        " ORDER BY id",
+        "SELECT message FROM outbox WHERE turn = ? AND state NOT IN"
+        " ('withdrawn', 'streaming', 'dead', 'discarded') ORDER BY id",
         (turn,),
     )
     return tuple(message for row in rows if isinstance(message := from_json(row["message"]), Message))
@@ -225,13 +234,17 @@ def add_replies(
     db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
 ) -> bool:
     """Commit replies of a turn that goes on; False, and nothing, if the turn is not the caller's."""
-    running = db.execute(
-        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
-    ).fetchone()
-    if running is None:
+    if not _is_running(db, turn):
         return False
     _say(db, turn, replies, offers, now)
     return True
+
+
+def _is_running(db: sqlite3.Connection, turn: Turn) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
+    ).fetchone()
+    return row is not None
 
 
 def _say(
@@ -259,7 +272,25 @@ def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> 
         set_owner(db, turn.conversation, end.owner)
     if end.remember is not None:
         _upsert(db, turn.conversation, "state", end.remember)
+    if end.state != "retry" and (end.streamed or turn.attempt > 1):
+        leave_stream(db, turn.id, now)
     return True
+
+
+def open_stream(
+    db: sqlite3.Connection, instance: str, turn: Turn, reply: Reply, now: float
+) -> Claim | NotNow:
+    """A row for a text that is shown as it grows, if it is the conversation's turn to show anything."""
+    key = turn.conversation
+    conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
+    if not _is_running(db, turn) or (conversation and conversation["owner"] != "bot"):
+        return NotNow()
+    row = stream_of(db, turn.id)
+    if row is None:
+        if _unsent(db, key):
+            return NotNow()
+        row = insert_stream(db, key, turn.id, reply, now)
+    return claim_of_row(db, instance, row["id"])
 
 
 def set_owner(db: sqlite3.Connection, key: str, owner: Owner) -> None:

@@ -9,11 +9,16 @@ import msgspec
 
 from ..model import Address, Context, Message, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
+from .streams import take_stream
 
-OPEN = "('waiting', 'sending', 'unknown', 'held')"
+OPEN = "('waiting', 'sending', 'streaming', 'unknown', 'held')"
 # An index of open rows is used only by conditions that repeat its own.
 HELD = f"state IN {OPEN} AND state = 'held'"
 WAITING = f"state IN {OPEN} AND state = 'waiting'"
+_WITH_CONVERSATION = (
+    "SELECT outbox.*, owner, last_id, last_at, reference"
+    " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
+)
 Row = sqlite3.Row
 
 
@@ -30,6 +35,8 @@ def insert_replies(
     if key is not None and db.execute("SELECT 1 FROM outbox WHERE key = ?", (key,)).fetchone():
         return 0
     new = 0
+    if replies and replies[0].takes_stream and turn is not None and take_stream(db, turn, replies[0], now):
+        new, replies = 1, replies[1:]
     for reply in replies:
         new += db.execute(
             "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part, key,"
@@ -47,14 +54,13 @@ def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> 
     """Take the oldest open reply of a conversation, if it is its time and a bot's to send."""
     while True:
         row = db.execute(
-            "SELECT outbox.*, owner, last_id, last_at, reference"
-            " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
-            f" WHERE outbox.conversation = ? AND outbox.state IN {OPEN} ORDER BY id LIMIT 1",
+            f"{_WITH_CONVERSATION} WHERE outbox.conversation = ? AND outbox.state IN {OPEN}"
+            " ORDER BY id LIMIT 1",
             (key,),
         ).fetchone()
         if row is None:
             return None
-        if row["state"] == "sending" or row["due_at"] > now:
+        if row["state"] in ("sending", "streaming") or row["due_at"] > now:
             return NotNow()
         if row["owner"] == "paused":
             return NotNow()
@@ -77,13 +83,25 @@ def _close(db: sqlite3.Connection, row: Row, state: str, now: float, error: str 
 
 def _claimed(db: sqlite3.Connection, instance: str, row: Row) -> Claim:
     repeated = row["state"] == "unknown"
-    tries = row["tries"] + 1
     db.execute(
-        "UPDATE outbox SET state = 'sending', tries = ?, repeated = max(repeated, ?) WHERE id = ?",
-        (tries, repeated, row["id"]),
+        "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = max(repeated, ?) WHERE id = ?",
+        (repeated, row["id"]),
     )
+    claim = _claim_of(row, instance)
+    return msgspec.structs.replace(claim, tries=claim.tries + 1, repeated=claim.repeated or repeated)
+
+
+def claim_of_row(db: sqlite3.Connection, instance: str, number: int) -> Claim:
+    """The row `number` as its sender gets it, without a change."""
+    row = db.execute(f"{_WITH_CONVERSATION} WHERE outbox.id = ?", (number,)).fetchone()
+    return _claim_of(row, instance)
+
+
+def _claim_of(row: Row, instance: str) -> Claim:
+    """A row with its conversation; what of it is seen already, it takes the place of."""
     message = from_json(row["message"])
     assert isinstance(message, Message), "the outbox holds messages"
+    seen = msgspec.json.decode(row["mids"]) if row["growing"] and row["mids"] else ()
     return Claim(
         row=row["id"],
         id=f"{instance}-{row['id']}",
@@ -92,9 +110,10 @@ def _claimed(db: sqlite3.Connection, instance: str, row: Row) -> Claim:
         message=message,
         cause=row["cause"],
         context=context_of(row),
-        tries=tries,
+        tries=row["tries"],
         first_at=row["first_at"],
-        repeated=repeated or bool(row["repeated"]),
+        repeated=bool(row["repeated"]),
+        replaces=seen[0] if seen else None,
     )
 
 
@@ -115,13 +134,16 @@ def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, n
     """Record the outcome, unless an echo has settled the row already."""
     ended = settlement.state in ("sent", "dead")
     db.execute(
-        "UPDATE outbox SET state = ?, due_at = ?, mids = ?, error = coalesce(?, error), settled_at = ?"
-        " WHERE id = ? AND state = 'sending' AND tries = ?",
+        "UPDATE outbox SET state = ?, due_at = ?, mids = coalesce(?, mids), error = coalesce(?, error),"
+        " settled_at = ? WHERE id = ? AND state = 'sending' AND tries = ?",
         (
-            *(settlement.state, settlement.due_at, msgspec.json.encode(settlement.mids), settlement.error),
-            *(now if ended else None, claim.row, claim.tries),
+            *(settlement.state, settlement.due_at),
+            msgspec.json.encode(settlement.mids) if settlement.mids else None,
+            *(settlement.error, now if ended else None, claim.row, claim.tries),
         ),
     )
+    if settlement.anew:
+        db.execute("UPDATE outbox SET growing = 0, mids = NULL, anew = 1 WHERE id = ?", (claim.row,))
 
 
 def postpone(db: sqlite3.Connection, key: str, until: float) -> None:

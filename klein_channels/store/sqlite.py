@@ -38,6 +38,7 @@ from . import (
     inbox,
     letters,
     outbox,
+    streams,
 )
 from .commit import Committer, InlineCommitter, Work
 
@@ -248,6 +249,14 @@ class SQLiteStore:
     ) -> Deferred[bool]:
         """Commit replies while their turn goes on."""
         return self._write(lambda db: inbox.add_replies(db, turn, replies, offers, now))
+
+    def open_stream(self, turn: Turn, reply: Reply, now: float) -> Deferred[Claim | NotNow]:
+        """A row for a text that is shown as it grows."""
+        return self._write(lambda db: inbox.open_stream(db, self.instance, turn, reply, now))
+
+    def note_stream(self, claim: Claim, name: str | None) -> Deferred[None]:
+        """Note what the platform calls what it shows."""
+        return self._write(lambda db: streams.note_stream(db, claim, name))
 
     def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[bool]:
         """End a turn."""

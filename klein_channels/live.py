@@ -1,0 +1,147 @@
+"""
+Texts that are seen while they grow: shown at the platform's pace, never stored, never retried.
+
+What is shown on the way is a courtesy. The final text is an ordinary row of the outbox, which takes
+the place of what was shown; so whatever fails here, it arrives whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .channel import Capabilities
+from .errors import StoreError
+from .fit import fit
+from .model import AnyPart, Message, Outcome, Outgoing, Retry, Sent, Text, UnknownOutcome
+from .store import Claim, Store
+
+_log = Logger()
+
+
+class Screen(Protocol):
+    """Shows a growing text on a platform."""
+
+    def open(self, outgoing: Outgoing) -> Deferred[Outcome]:
+        """Show it for the first time; `Sent` names what was made."""
+
+    def extend(self, outgoing: Outgoing, name: str, piece: str) -> Deferred[Outcome]:
+        """Show all of it, `piece` being what is new."""
+
+
+class GrowingText:
+    """One text of one turn on its way; `claim` is the row that its final form will have."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        screen: Screen,
+        store: Store,
+        capabilities: Capabilities,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+    ) -> None:
+        self._claim = claim
+        self._screen = screen
+        self._store = store
+        self._capabilities = capabilities
+        self._clock = clock
+        self._now = now
+        self._name = claim.replaces
+        self._text = ""
+        self._shown = ""
+        self._not_before = clock.seconds()
+        self._timer: IDelayedCall | None = None
+        self._call: Deferred[None] | None = None
+        self._over = False
+
+    def feed(self, text: str) -> None:
+        """The text is `text` now."""
+        self._text = text
+        self._go_on()
+
+    def stop(self) -> None:
+        """Show nothing more."""
+        self._over = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    async def settled(self) -> None:
+        """Show nothing more, and wait for what is under way: the final text must come after it."""
+        self.stop()
+        if self._call is not None:
+            done: Deferred[None] = Deferred()
+            self._call.addBoth(lambda _: done.callback(None))
+            await done
+
+    def _go_on(self) -> None:
+        waiting = self._timer is not None and self._timer.active()
+        if self._over or waiting or self._call is not None or self._part() is None:
+            return
+        wait = self._not_before - self._clock.seconds()
+        if wait > 0:
+            self._timer = self._clock.callLater(wait, self._go_on)
+            return
+        call = self._call = Deferred.fromCoroutine(self._show())
+        call.addBoth(self._showed)
+
+    def _showed(self, result: object) -> None:
+        self._call = None
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            self._over = True
+            _log.failure("a growing text is not shown any more", result)
+        self._not_before = max(self._not_before, self._clock.seconds() + self._capabilities.edit_interval)
+        self._go_on()
+
+    async def _show(self) -> None:
+        part = self._part()
+        assert part is not None, "_go_on looked"
+        text = self._text
+        outgoing = Outgoing(
+            id=self._claim.id,
+            address=self._claim.address,
+            part=part,
+            context=self._claim.context,
+            cause=self._claim.cause,
+            now=self._now(),
+            partial=True,
+        )
+        if self._name is None:
+            await self._opened(await self._screen.open(outgoing))
+        else:
+            piece = text.removeprefix(self._shown)
+            self._judge(await self._screen.extend(outgoing, self._name, piece))
+        self._shown = text
+
+    async def _opened(self, outcome: Outcome) -> None:
+        """Note what there is to be seen: the next server must know what it finds."""
+        if isinstance(outcome, Sent) and outcome.mids:
+            self._name = outcome.mids[0]
+        else:
+            self._over = True
+        if isinstance(outcome, Sent | UnknownOutcome) and self._name is None:
+            return
+        try:
+            await self._store.note_stream(self._claim, self._name)
+        except StoreError:
+            self._over = True
+
+    def _judge(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Retry):
+            seconds = outcome.at - self._now() if outcome.at is not None else self._capabilities.edit_interval
+            self._not_before = self._clock.seconds() + max(seconds, 0.0)
+        elif not isinstance(outcome, Sent | UnknownOutcome):
+            self._over = True
+
+    def _part(self) -> AnyPart | None:
+        """What of the text fits into one message, unless that is on the screen already."""
+        if self._text == self._shown or not self._text.strip():
+            return None
+        whole = Message(parts=(Text(text=self._text, format="markdown"),))
+        return fit(whole, self._capabilities)[0]
