@@ -296,11 +296,11 @@ class ProcessTestCase(TestCase):
 
     async def until_ready(self, program: Program, path: str = "/health/ready") -> None:
         """Wait until `program`, or what it forked, takes webhooks."""
-        while not program.is_gone:
-            if await self.ask(get(path)) == 200:
-                return
+        over = reactor.seconds() + PATIENCE
+        while await self.ask(get(path)) != 200:
+            if program.is_gone or reactor.seconds() > over:
+                self.fail(f"the server is not there:\n{program.said}{self.log()}")
             await self.pause()
-        self.fail(f"the server ended:\n{program.said}{self.log()}")
 
     def signal(self, program: Program, name: str) -> None:
         """Send a signal to a process that has not been waited for; its number is still its own."""

@@ -80,6 +80,7 @@ class KilledServers(ProcessTestCase):
         config = self.configure(TWO_REPLIES, POLICY)
         people = [Person(self, f"p{number}") for number in range(PEOPLE)]
         stream = ensureDeferred(self.all(*(person.write() for person in people)))
+        self.addCleanup(stream.cancel)
         in_flight: Counter[str] = Counter()
         for dies in self.deaths():
             program = self.start("--config", str(config), "--port", self.endpoint)
