@@ -33,6 +33,7 @@ from .model import (
     Received,
     Value,
     WebhookRequest,
+    WebhookResponse,
 )
 
 T = TypeVar("T")
@@ -74,6 +75,10 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Whether a redelivery carries the timestamp of the first delivery."""
     signed_payloads: bool = False
     """Whether the platform vouches that a payload is one that we offered."""
+    answer_deadline: float = 10.0
+    """Seconds within which a channel that `Answers` must answer a webhook."""
+    answers_only: bool = False
+    """Whether replies travel in answers and no other way; those that nobody fetches expire."""
     edit_interval: float = 0.0
     """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
     retry_patience: float | None = None
@@ -217,10 +222,22 @@ class Provisions(Protocol):
 
 @runtime_checkable
 class Answers(Protocol):
-    """A platform that takes the reply in the answer to its webhook."""
+    """A platform that takes the reply in the answer to its webhook.
 
-    def answer(self, request: WebhookRequest, outgoing: tuple[Outgoing, ...]) -> Any:
-        """The response that carries `outgoing`."""
+    A webhook with an event for the agent waits for its turn, `capabilities.answer_deadline` seconds
+    at most. The answer is stored: a redelivery gets the same one again.
+    """
+
+    def answer(self, request: WebhookRequest, outgoing: tuple[Outgoing, ...]) -> WebhookResponse:
+        """The response that carries all of `outgoing`, perhaps nothing: the turn has ended."""
+
+    def answer_later(self, request: WebhookRequest, event: str) -> WebhookResponse:
+        """The response when the turn of the event with that id goes on past the deadline.
+
+        What is said then goes out by `send`; on a platform that has no other way
+        (`capabilities.answers_only`) the response makes it ask again, and the request with which it
+        does so is `Received(joins=event)`.
+        """
 
 
 @runtime_checkable

@@ -518,10 +518,16 @@ class WebhookResponse(Value, frozen=True, kw_only=True):
 
 
 class Received(Value, frozen=True, kw_only=True):
-    """What a request brought: events in order, and the answer if it is not an empty 200."""
+    """What a request brought: events in order, and the answer if it is not an empty 200.
+
+    `joins` is the id of an earlier event for whose replies the platform asks again.
+    """
 
     events: tuple[AnyEvent, ...] = ()
     response: WebhookResponse | None = None
+    joins: str | None = None
+    conversation: Address | None = None
+    """Where `joins` is looked for."""
 
 
 class Call(Value, frozen=True, kw_only=True):
