@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeadlineError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .agents import AgentBackend, HasThreads
-from .channel import Channel
+from .channel import Answers, Channel
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
@@ -51,6 +52,7 @@ class Conversations:
         show_typing: ShowTyping,
         resolve: Resolve,
         screen_of: ScreenOf = lambda channel: None,
+        answer_ready: Callable[[str, str], None] = lambda key, event: None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -62,6 +64,7 @@ class Conversations:
         self._show_typing = show_typing
         self._resolve = resolve
         self._screen_of = screen_of
+        self._answer_ready = answer_ready
         self._threads = agent if isinstance(agent, HasThreads) else None
         self._capacity = self._threads.capacity if self._threads else policy.max_turns
         self._queue: deque[str] = deque()
@@ -274,6 +277,8 @@ class Conversations:
     async def _end(self, started: StartedTurn, end: EndOfTurn) -> None:
         """Write the end down, however long the store is away."""
         turn = started.turn
+        if isinstance(self._channels[started.address.channel], Answers):
+            end = msgspec.structs.replace(end, answers=turn.event.id)
         while True:
             try:
                 ours = await self._store.end_turn(turn, end, self._now())
@@ -292,6 +297,8 @@ class Conversations:
             )
         if ours and end.replies:
             self._replies_committed(turn.conversation)
+        if ours and end.answers is not None and end.state != "retry":
+            self._answer_ready(turn.conversation, end.answers)
 
     async def _thread_back(self, turn: Turn) -> None:
         """Let the conversation wait for a thread that outlived its turn, within patience."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from twisted.internet.defer import Deferred, succeed
@@ -18,8 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .channel import Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps
+from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
+from .exchanges import Exchanges
 from .logs import Throttle
 from .model import (
     TURN_KINDS,
@@ -62,6 +63,7 @@ class Intake:
         run_steps: RunSteps,
         after_commit: AfterCommit,
         not_stored: Callable[[str], None],
+        exchanges: Exchanges | None = None,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -70,6 +72,7 @@ class Intake:
         self._run_steps = run_steps
         self._after_commit = after_commit
         self._not_stored = not_stored
+        self._exchanges = exchanges
         self._refusals = Throttle(now)
         self._strangers = Throttle(now, every=3600.0)
         self._key_fetches = Throttle(now, every=KEYS_EVERY)
@@ -99,12 +102,38 @@ class Intake:
         received = self._parsed(channel, request)
         response = received.response or _OK
         if not received.events:
-            return succeed(response)
+            return self._joined(channel, request, received) or succeed(response)
         arrivals = [self._arrival(channel, event) for event in received.events]
         commit = self._store.enqueue(arrivals, now)
         if commit.called:
-            return self._committed_at_once(commit, arrivals, response)
-        return self._shielded(commit, arrivals, response)
+            answer = self._committed_at_once(commit, arrivals, response)
+        else:
+            answer = self._shielded(commit, arrivals, response)
+        if self._exchanges is not None and isinstance(channel, Answers):
+            answer.addCallback(self._with_replies, channel, request, arrivals)
+        return answer
+
+    def _joined(
+        self, channel: Channel, request: WebhookRequest, received: Received
+    ) -> Deferred[WebhookResponse] | None:
+        """The answer to a request that asks again for the replies to an earlier event."""
+        if received.joins is None or received.conversation is None or self._exchanges is None:
+            return None
+        key = conversation_of(received.conversation, channel.options)
+        return self._exchanges.wait(channel, request, key, received.joins)
+
+    def _with_replies(
+        self,
+        response: WebhookResponse,
+        channel: Channel,
+        request: WebhookRequest,
+        arrivals: Sequence[Arrival],
+    ) -> WebhookResponse | Deferred[WebhookResponse]:
+        """The answer that carries the replies to what came, if an agent answers it."""
+        asked = next((arrival for arrival in reversed(arrivals) if arrival.turn), None)
+        if asked is None or response is _BUSY or self._exchanges is None:
+            return response
+        return self._exchanges.wait(channel, request, asked.conversation, asked.event.id)
 
     def _committed_at_once(
         self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
@@ -182,6 +211,7 @@ class Intake:
             owner=owner,
             settles=self._own_row(event) if isinstance(event, Echo) else None,
             mid=event.mid if isinstance(event, Echo) else None,
+            exchange=_exchange_of(channel),
         )
 
     def _tell(self, channel: Channel, event: AnyEvent) -> None:
@@ -246,6 +276,12 @@ class Intake:
                 kept_back=kept_back,
             )
         return WebhookResponse(status=error.status)
+
+
+def _exchange_of(channel: Channel) -> Literal["none", "open", "only"]:
+    if not isinstance(channel, Answers):
+        return "none"
+    return "only" if channel.capabilities.answers_only else "open"
 
 
 def _unexpected(failure: Failure) -> None:

@@ -23,6 +23,7 @@ from .channel import Channel, Polls, Resolves
 from .conversation import Conversations
 from .delivery import Deliveries
 from .errors import ConfigError, StartError
+from .exchanges import Exchanges
 from .fit import fit
 from .http import Http
 from .intake import Intake, conversation_of
@@ -41,6 +42,8 @@ from .transport import HttpTransport, LiveScreen, shows_growth
 _log = Logger()
 DUE_AT_ONCE = 1000
 """Conversations that one poll wakes at most; the next poll wakes the next."""
+EXCHANGE_PATIENCE = 600.0
+"""Seconds for which replies wait that travel in answers only."""
 LAST_WORDS = 1.0
 """Seconds that each of the last steps of a stop may take: giving up, the store, the connections."""
 
@@ -214,6 +217,7 @@ class ChannelService(MultiService):
         self._deliveries = Deliveries(
             self._store, transport, self.policy, jitter=self._jitter, settled=self._settled, **times
         )
+        self._exchanges = Exchanges(self._store, let_go=self._deliveries.wake, **times)
         self._conversations = Conversations(
             self._store,
             backend,
@@ -223,6 +227,7 @@ class ChannelService(MultiService):
             show_typing=self._show_typing,
             resolve=self._resolve,
             screen_of=self._screen_of,
+            answer_ready=self._exchanges.turn_ended,
             **times,
         )
         self._intake = Intake(
@@ -231,6 +236,7 @@ class ChannelService(MultiService):
             run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
             after_commit=self._after_commit,
             not_stored=self._not_stored,
+            exchanges=self._exchanges,
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
@@ -386,6 +392,7 @@ class ChannelService(MultiService):
         now = self._now()
         horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
         seen_before = now - max(self.policy.retention, horizon)
+        await self._store.close_abandoned(now, now - EXCHANGE_PATIENCE)
         while await self._store.purge(seen_before, now - self.policy.retention):
             pass
         await self._store.stats()

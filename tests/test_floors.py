@@ -20,7 +20,7 @@ FLOORS = {
     1: "signatures text backoff interpreter logs json_fields credentials replies markdown",
     2: "channel fit channels meta slack telegram",
     3: "http exchange connections destinations transport store agents config",
-    4: "intake observers live speech conversation delivery",
+    4: "intake exchanges observers live speech conversation delivery",
     5: "web polling",
     6: "service",
     7: "run tap cli demo transcript testing",

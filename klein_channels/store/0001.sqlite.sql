@@ -30,6 +30,18 @@ CREATE TABLE cursor (
     value BLOB NOT NULL          -- the platform's own cursor (JSON)
 ) WITHOUT ROWID;
 
+-- A webhook whose answer carries the replies to its event, on platforms that take them there.
+CREATE TABLE exchange (
+    conversation TEXT NOT NULL,
+    event        TEXT NOT NULL,  -- the platform's id
+    state        TEXT NOT NULL,  -- open | ready: the turn has ended | answered | closed: replies go another way
+    answers_only INTEGER NOT NULL,  -- there is no other way
+    response     BLOB,           -- what was answered (JSON), for a redelivery
+    at           REAL NOT NULL,
+    PRIMARY KEY (conversation, event)
+) WITHOUT ROWID;
+CREATE INDEX exchange_open ON exchange (at) WHERE state IN ('open', 'ready');
+
 -- Every event. Its id is the order of acceptance.
 CREATE TABLE inbox (
     id           INTEGER PRIMARY KEY,
@@ -75,7 +87,7 @@ CREATE TABLE outbox (
     part         INTEGER,            -- and which visible part of it
     key          TEXT,               -- the caller's idempotency key of a proactive message
     state        TEXT NOT NULL,      -- waiting | sending | streaming | unknown | held
-                                     -- | sent | withheld | withdrawn | dead | discarded
+                                     -- | sent | withheld | withdrawn | expired | dead | discarded
     due_at       REAL NOT NULL,
     first_at     REAL NOT NULL,      -- when the patience began
     tries        INTEGER NOT NULL DEFAULT 0,

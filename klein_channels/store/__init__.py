@@ -8,7 +8,7 @@ was changed. Times are passed in, so that a test's clock is the store's clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from twisted.internet.defer import Deferred
@@ -44,6 +44,8 @@ class Arrival(Value, frozen=True, kw_only=True):
     settles: int | None = None
     """The outbox row that it proves to have been shown."""
     mid: str | None = None
+    exchange: Literal["none", "open", "only"] = "none"
+    """Whether its webhook waits for the replies; ``only`` where they have no other way."""
 
 
 class Cursor(Value, frozen=True, kw_only=True):
@@ -51,6 +53,13 @@ class Cursor(Value, frozen=True, kw_only=True):
 
     name: str
     value: bytes
+
+
+class Exchange(Value, frozen=True, kw_only=True):
+    """A webhook whose answer carries replies; `response` is JSON, once there is one."""
+
+    state: Literal["open", "ready", "answered", "closed"]
+    response: bytes | None = None
 
 
 class NotNow(Value, frozen=True, kw_only=True):
@@ -80,6 +89,8 @@ class Reply(Value, frozen=True, kw_only=True):
     ordinal: int = 0
     part: int = 0
     cause: str | None = None
+    by_answer: bool = False
+    """Whether it travels in the answer to the webhook of its cause, while one waits."""
     takes_stream: bool = False
     """Whether it takes the place of what grew in its turn, if anything did."""
 
@@ -127,6 +138,8 @@ class EndOfTurn(Value, frozen=True, kw_only=True):
     owner: Owner | None = None
     due_at: float | None = None
     error: str | None = None
+    answers: str | None = None
+    """The id of the event whose webhook waits for the replies, where the channel answers so."""
     streamed: bool = False
     """Whether something of it was shown as it grew."""
     failed: bool = False
@@ -219,6 +232,14 @@ class Store(Protocol):
     ) -> Deferred[bool]:
         """Commit a message that nobody asked for; False if one with the same `key` was there."""
 
+    def answer_exchange(
+        self, conversation: str, event: str, render: Callable[[tuple[Claim, ...]], bytes], now: float
+    ) -> Deferred[Exchange | None]:
+        """Make one response of the replies to `event` if its turn has ended, and keep it."""
+
+    def close_exchange(self, conversation: str, event: str, now: float) -> Deferred[None]:
+        """Nobody waits any more: let the replies go the channel's other way, if it has one."""
+
     def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
         """Claim the oldest unsent reply of a conversation; the claim checks its owner."""
 
@@ -250,6 +271,9 @@ class Store(Protocol):
 
     def stats(self) -> Deferred[Stats]:
         """How much waits."""
+
+    def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
+        """Let replies expire that travel in answers only and were not fetched; how many exchanges."""
 
     def purge(self, seen_before: float, finished_before: float) -> Deferred[int]:
         """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone."""

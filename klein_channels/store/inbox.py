@@ -10,6 +10,7 @@ import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
 from . import Arrival, Claim, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
+from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_replies
 from .streams import insert_stream, leave_stream, stream_of
 
@@ -52,6 +53,8 @@ def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | 
             (msgspec.json.encode([arrival.mid] if arrival.mid else []), now, arrival.settles, key),
         )
     state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
+    if arrival.exchange != "none" and state == "waiting":
+        open_exchange(db, key, event.id, arrival.exchange == "only", now)
     stored = db.execute(
         "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?)",
         (key, to_json(event), now, state),
@@ -272,6 +275,8 @@ def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> 
         set_owner(db, turn.conversation, end.owner)
     if end.remember is not None:
         _upsert(db, turn.conversation, "state", end.remember)
+    if end.state != "retry" and end.answers is not None:
+        make_ready(db, turn.conversation, end.answers)
     if end.state != "retry" and (end.streamed or turn.attempt > 1):
         leave_stream(db, turn.id, now)
     return True

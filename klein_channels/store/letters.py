@@ -34,7 +34,9 @@ _FINISHED = (
     "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE started_at < ?"
     " AND state IN ('done', 'withheld', 'discarded') ORDER BY id LIMIT ?)",
     "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ?"
-    " AND state IN ('sent', 'withheld', 'withdrawn', 'discarded') ORDER BY id LIMIT ?)",
+    " AND state IN ('sent', 'withheld', 'withdrawn', 'expired', 'discarded') ORDER BY id LIMIT ?)",
+    "DELETE FROM exchange WHERE (conversation, event) IN (SELECT conversation, event FROM exchange"
+    " WHERE at < ? AND state IN ('answered', 'closed') LIMIT ?)",
     # An event stays as long as the turn that took it.
     "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < ? AND (state IN"
     " ('observed', 'withheld') OR (state = 'taken' AND turn NOT IN (SELECT id FROM turn)))"

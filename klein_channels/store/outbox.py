@@ -20,6 +20,8 @@ _WITH_CONVERSATION = (
     " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
 )
 Row = sqlite3.Row
+NEVER = 1e15
+"""A time that does not come: the answer to a webhook decides."""
 
 
 def insert_replies(
@@ -37,6 +39,9 @@ def insert_replies(
     new = 0
     if replies and replies[0].takes_stream and turn is not None and take_stream(db, turn, replies[0], now):
         new, replies = 1, replies[1:]
+    due_at = now
+    if replies and replies[0].by_answer and is_open(db, conversation, replies[0].cause):
+        due_at = NEVER
     for reply in replies:
         new += db.execute(
             "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part, key,"
@@ -44,10 +49,19 @@ def insert_replies(
             " ON CONFLICT DO NOTHING",
             (
                 *(conversation, str(reply.address), to_json(reply.message), reply.cause),
-                *(turn, reply.attempt, reply.ordinal, reply.part, key, now, now, now),
+                *(turn, reply.attempt, reply.ordinal, reply.part, key, due_at, now, now),
             ),
         ).rowcount
     return new
+
+
+def is_open(db: sqlite3.Connection, conversation: str, event: str | None) -> bool:
+    """Whether the replies to an event still travel in the answer to its webhook."""
+    row = db.execute(
+        "SELECT 1 FROM exchange WHERE conversation = ? AND event = ? AND state IN ('open', 'ready')",
+        (conversation, event),
+    ).fetchone()
+    return row is not None
 
 
 def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> Claim | NotNow | None:

@@ -30,11 +30,13 @@ from . import (
     DeadLetter,
     Due,
     EndOfTurn,
+    Exchange,
     NotNow,
     Reply,
     Settlement,
     StartedTurn,
     Stats,
+    exchanges,
     inbox,
     letters,
     outbox,
@@ -268,6 +270,22 @@ class SQLiteStore:
         """Commit a message that nobody asked for."""
         return self._write(lambda db: outbox.insert_replies(db, conversation, replies, now, key=key) > 0)
 
+    def answer_exchange(
+        self, conversation: str, event: str, render: exchanges.Render, now: float
+    ) -> Deferred[Exchange | None]:
+        """Make one response of the replies to `event` if its turn has ended, and keep it."""
+        return self._write(
+            lambda db: exchanges.answer_exchange(db, self.instance, conversation, event, render, now)
+        )
+
+    def close_exchange(self, conversation: str, event: str, now: float) -> Deferred[None]:
+        """Let the replies go the channel's other way, if it has one."""
+        return self._write(lambda db: exchanges.close_exchange(db, conversation, event, now))
+
+    def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
+        """Let replies expire that were not fetched."""
+        return self._write(lambda db: exchanges.close_abandoned(db, now, expired_before))
+
     def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
         """Claim the oldest unsent reply of a conversation."""
         return self._write(lambda db: outbox.claim_reply(db, self.instance, conversation, now))
@@ -344,6 +362,7 @@ def _take_over(db: sqlite3.Connection, now: float, unknown_until: float) -> None
         " WHERE state IN ('running', 'retry') AND state = 'running'",
         (now,),
     )
+    exchanges.close_all(db, now)
 
 
 def _tables(db: sqlite3.Connection) -> set[str]:

@@ -22,7 +22,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAllowed
 
-from ..channel import Channel
+from ..channel import Answers, Channel
 from ..errors import ConfigError
 from ..model import WebhookRequest, WebhookResponse
 from ..policy import Policy
@@ -104,7 +104,12 @@ class Webhooks:
             root or self.resource(),
             clock=clock,
             policy=self._policy,
-            hot={path: _ShortWay(self, channel) for path, channel in paths.items()},
+            hot={
+                path: _ShortWay(self, channel)
+                for path, channel in paths.items()
+                # One that waits for replies must learn when its client hangs up: Klein tells it.
+                if not isinstance(channel, Answers)
+            },
             body_limits={
                 path: channel.capabilities.max_body or self._policy.max_body
                 for path, channel in paths.items()

@@ -1,0 +1,119 @@
+"""What happens to a webhook whose answer carries the replies. Each function is one transaction's work.
+
+It opens with the commit of its event. While it is open, the replies to that event wait in the outbox
+without a time; the end of the turn makes them one response, which is kept for redeliveries. An exchange
+that is closed lets its replies go the channel's other way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from . import Claim, Exchange
+from .outbox import NEVER, OPEN, claim_of_row
+
+Render = Callable[[tuple[Claim, ...]], bytes]
+
+
+def open_exchange(db: sqlite3.Connection, conversation: str, event: str, only: bool, now: float) -> None:
+    """An event came in a webhook that waits for the replies to it."""
+    db.execute(
+        "INSERT INTO exchange (conversation, event, state, answers_only, at) VALUES (?, ?, 'open', ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (conversation, event, only, now),
+    )
+
+
+def read_exchange(db: sqlite3.Connection, conversation: str, event: str) -> Exchange | None:
+    """How far an exchange is."""
+    row = db.execute(
+        "SELECT state, response FROM exchange WHERE conversation = ? AND event = ?", (conversation, event)
+    ).fetchone()
+    return Exchange(state=row["state"], response=row["response"]) if row else None
+
+
+def make_ready(db: sqlite3.Connection, conversation: str, event: str) -> None:
+    """The turn of an event has ended: all replies to it are there."""
+    db.execute(
+        "UPDATE exchange SET state = 'ready' WHERE conversation = ? AND event = ? AND state = 'open'",
+        (conversation, event),
+    )
+
+
+def answer_exchange(
+    db: sqlite3.Connection, instance: str, conversation: str, event: str, render: Render, now: float
+) -> Exchange | None:
+    """Make one response of the replies to an event whose turn has ended, and keep it.
+
+    `render` is pure. The response that is there already stays; None if there never was an exchange.
+    """
+    found = read_exchange(db, conversation, event)
+    if found is None or found.state != "ready":
+        return found
+    human = db.execute("SELECT 1 FROM conversation WHERE key = ? AND owner = 'human'", (conversation,))
+    rows = db.execute(
+        f"SELECT id, final_word FROM outbox WHERE conversation = ? AND state IN {OPEN}"
+        " AND state = 'waiting' AND cause = ? AND due_at = ? ORDER BY id",
+        (conversation, event, NEVER),
+    ).fetchall()
+    if human.fetchone():
+        withheld = [row["id"] for row in rows if not row["final_word"]]
+        _end(db, withheld, "withheld", now)
+        rows = [row for row in rows if row["final_word"]]
+    response = render(tuple(claim_of_row(db, instance, row["id"]) for row in rows))
+    _end(db, [row["id"] for row in rows], "sent", now)
+    db.execute(
+        "UPDATE exchange SET state = 'answered', response = ? WHERE conversation = ? AND event = ?",
+        (response, conversation, event),
+    )
+    return Exchange(state="answered", response=response)
+
+
+def close_exchange(db: sqlite3.Connection, conversation: str, event: str, now: float) -> None:
+    """Nobody waits for the answer any more: the replies go the other way."""
+    closed = db.execute(
+        "UPDATE exchange SET state = 'closed' WHERE conversation = ? AND event = ?"
+        " AND state IN ('open', 'ready') AND NOT answers_only",
+        (conversation, event),
+    )
+    if closed.rowcount:
+        db.execute(
+            f"UPDATE outbox SET due_at = ? WHERE conversation = ? AND state IN {OPEN} AND cause = ?"
+            " AND due_at = ?",
+            (now, conversation, event, NEVER),
+        )
+
+
+def close_abandoned(db: sqlite3.Connection, now: float, expired_before: float) -> int:
+    """Let go of exchanges that nobody can answer: all of a dead server, those that nobody fetched."""
+    rows = db.execute(
+        "SELECT conversation, event FROM exchange"
+        " WHERE state IN ('open', 'ready') AND answers_only AND at < ?",
+        (expired_before,),
+    ).fetchall()
+    for row in rows:
+        db.execute(
+            f"UPDATE outbox SET state = 'expired', settled_at = ? WHERE conversation = ? AND state IN {OPEN}"
+            " AND cause = ? AND due_at = ?",
+            (now, row["conversation"], row["event"], NEVER),
+        )
+        db.execute(
+            "UPDATE exchange SET state = 'closed' WHERE conversation = ? AND event = ?",
+            (row["conversation"], row["event"]),
+        )
+    return len(rows)
+
+
+def close_all(db: sqlite3.Connection, now: float) -> None:
+    """The server that held these connections is dead."""
+    rows = db.execute("SELECT conversation, event FROM exchange WHERE state IN ('open', 'ready')").fetchall()
+    for row in rows:
+        close_exchange(db, row["conversation"], row["event"], now)
+
+
+def _end(db: sqlite3.Connection, rows: list[int], state: str, now: float) -> None:
+    for row in rows:
+        db.execute(
+            "UPDATE outbox SET state = ?, settled_at = ?, tries = tries + 1 WHERE id = ?", (state, now, row)
+        )
