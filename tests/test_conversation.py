@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.conversation import Conversations
 from klein_channels.errors import AgentReplyError, AgentUnreachable, StoreUnavailable
+from klein_channels.logs import RedactedError
 from klein_channels.model import Handoff, Message, MessageReceived, Remember, Text
 from klein_channels.policy import Policy
 from klein_channels.speech import TurnLost
@@ -327,7 +328,8 @@ class FailureTests(ConversationCase):
         self.come(message("c", "3"))
         self.assertLess(max(map(len, self.letters())), 5000)
         self.assertNotIn("hunter2", repr(self.letters()))
-        self.flushLoggedErrors(ValueError)
+        # Whether the log hides secrets depends on who installed that before: either error is right here.
+        self.flushLoggedErrors(ValueError, RedactedError)
 
     def test_an_agent_that_is_not_there_is_waited_for(self):
         self.failing(AgentUnreachable("refused"))
