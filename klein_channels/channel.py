@@ -79,6 +79,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Seconds within which a channel that `Answers` must answer a webhook."""
     answers_only: bool = False
     """Whether replies travel in answers and no other way; those that nobody fetches expire."""
+    typing_lasts: float = 20.0
+    """Seconds for which the platform shows that an answer is being written."""
     edit_interval: float = 0.0
     """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
     retry_patience: float | None = None
@@ -174,6 +176,14 @@ class Edits(Protocol):
 
     def edit(self, outgoing: Outgoing, mid: str) -> Steps[Outcome]:
         """Let our message `mid` show the part of `outgoing`; done twice it changes nothing."""
+
+
+@runtime_checkable
+class PacesEdits(Protocol):
+    """A platform whose pace of edits depends on the chat."""
+
+    def edit_interval(self, address: Address) -> float:
+        """Seconds between two edits there, in place of `capabilities.edit_interval`."""
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ import click
 from twisted.internet.defer import Deferred
 
 from . import __version__
-from .channel import Channel, Triggers
+from .channel import Channel, Triggers, known_types
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
 from .model import WebhookRequest
@@ -29,7 +29,12 @@ DONE = {"replay": "will be tried again", "discard": "is put away"}
 
 
 class _Command(click.Group):
-    """Every error of ours is one line and status 1."""
+    """Every error of ours is one line and status 1; a channel's type is a command."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or what can be done for the channels of that type."""
+        known = super().get_command(ctx, cmd_name)
+        return _platform(cmd_name) if known is None and cmd_name in known_types() else known
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -94,6 +99,21 @@ def check_config(path: str) -> None:
     for made in config.channels:
         click.echo(f"{made.name}: {made!r}")
     click.echo("ok")
+
+
+def _platform(type_name: str) -> click.Group:
+    """The commands for channels of one type."""
+
+    @click.command()
+    @click.option("--config", type=click.Path(), required=True, help="The configuration with the channels.")
+    @click.option("--dry-run", is_flag=True, help="Say what differs and change nothing.")
+    def setup(config: str, dry_run: bool) -> None:
+        """Tell the platform where our webhook is, and what the configuration says; change what differs."""
+        from .provisioning import provision
+
+        sys.exit(provision(type_name, config, dry_run=dry_run, write=click.echo))
+
+    return click.Group(type_name, commands=[setup], help=f"What the platform {type_name} can be told.")
 
 
 @main.group("dead-letters")

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .agents import AgentBackend, HasThreads
-from .channel import Answers, Channel
+from .channel import Answers, Channel, PacesEdits
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
@@ -31,6 +31,8 @@ from .store import STORE_RETRY, Claim, EndOfTurn, StartedTurn, Store
 from .waiting import all_fired
 
 _log = Logger()
+TYPING_OVERLAP = 0.8
+"""The part of its time after which a life sign is shown again."""
 ShowTyping = Callable[[str, StartedTurn, bool], None]
 Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
 ScreenOf = Callable[[Channel], Screen | None]
@@ -192,7 +194,14 @@ class Conversations:
         if screen is None:
             return None
         times: dict[str, Any] = {"clock": self._clock, "now": self._now}
-        return lambda claim: GrowingText(claim, screen, self._store, channel.capabilities, **times)
+
+        def grow(claim: Claim) -> GrowingText:
+            interval = channel.capabilities.edit_interval
+            if isinstance(channel, PacesEdits):
+                interval = channel.edit_interval(claim.address)
+            return GrowingText(claim, screen, self._store, channel.capabilities, interval=interval, **times)
+
+        return grow
 
     async def _answered(self, started: StartedTurn, channel: Channel, speech: Speech) -> EndOfTurn:
         """Ask the agent; how the turn ends."""
@@ -323,11 +332,13 @@ class Conversations:
         """Show typing once the turn has lasted a while and nothing was said; returns the stop."""
         call: list[IDelayedCall] = []
         key = started.turn.conversation
+        lasts = self._channels[started.address.channel].capabilities.typing_lasts
+        every = min(self._policy.typing_every, TYPING_OVERLAP * lasts)
 
         def show() -> None:
             if not speech.has_spoken:
                 self._show_typing(key, started, True)
-                call[0] = self._clock.callLater(self._policy.typing_every, show)
+                call[0] = self._clock.callLater(every, show)
 
         def stop() -> None:
             if call[0].active():

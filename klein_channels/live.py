@@ -44,6 +44,7 @@ class GrowingText:
         store: Store,
         capabilities: Capabilities,
         *,
+        interval: float,
         clock: IReactorTime,
         now: Callable[[], float],
     ) -> None:
@@ -51,6 +52,7 @@ class GrowingText:
         self._screen = screen
         self._store = store
         self._capabilities = capabilities
+        self._interval = interval
         self._clock = clock
         self._now = now
         self._name = claim.replaces
@@ -96,7 +98,7 @@ class GrowingText:
         if isinstance(result, Failure) and not result.check(CancelledError):
             self._over = True
             _log.failure("a growing text is not shown any more", result)
-        self._not_before = max(self._not_before, self._clock.seconds() + self._capabilities.edit_interval)
+        self._not_before = max(self._not_before, self._clock.seconds() + self._interval)
         self._go_on()
 
     async def _show(self) -> None:
@@ -134,7 +136,7 @@ class GrowingText:
 
     def _judge(self, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
-            seconds = outcome.at - self._now() if outcome.at is not None else self._capabilities.edit_interval
+            seconds = outcome.at - self._now() if outcome.at is not None else self._interval
             self._not_before = self._clock.seconds() + max(seconds, 0.0)
         elif not isinstance(outcome, Sent | UnknownOutcome):
             self._over = True

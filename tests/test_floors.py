@@ -23,7 +23,7 @@ FLOORS = {
     4: "intake exchanges observers live speech conversation delivery",
     5: "web polling",
     6: "service",
-    7: "run tap cli demo transcript testing",
+    7: "run tap cli demo transcript provisioning testing",
     8: "agent",
 }
 PURE = {"channels", "meta", "slack", "telegram"}
