@@ -5,7 +5,8 @@ import types
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from klein_channels import run as running
 from klein_channels.errors import ReactorError, StartError
@@ -124,6 +125,20 @@ class ServeTests(RunCase):
         module = types.ModuleType("twisted.trial.runner")
         exec("def load(function): return function()", module.__dict__)
         self.successResultOf(module.load(lambda: serve(self.service)))
+
+
+class RunningReactorTests(TestCase):
+    """In the reactor of these tests."""
+
+    async def test_an_application_that_twistd_runs_may_serve(self):
+        calls = []
+        module = types.ModuleType("twisted.application.app")
+        exec("def run(function): return function()", module.__dict__)
+        from twisted.internet import reactor
+
+        await deferLater(reactor, 0)  # the first steps of a test come before the reactor runs
+        self.assertIsInstance(await module.run(lambda: serve(lambda: ServiceDouble(calls))), ServiceDouble)
+        self.assertEqual(calls, ["bind", "start"])
 
 
 class RunTests(RunCase):

@@ -14,6 +14,7 @@ from klein_channels.errors import ConfigError, StartError
 from klein_channels.model import Address, Message, Text
 from klein_channels.policy import Policy
 from klein_channels.service import ChannelService
+from klein_channels.testing.graph import Answer
 from klein_channels.testing.memory import PAGE, PERSON, ServiceInMemory, messenger
 
 from .doubles import PlainChannel
@@ -59,6 +60,16 @@ class WholeTests(KitCase):
         kit.advance(2)
         kit.message("again")
         self.assertEqual(kit.sent, ["you said: hi", "you said: again"])
+
+    def test_a_turn_that_waited_for_unsent_replies_begins_when_they_are_gone(self):
+        kit = self.kit(policy=Policy(max_unsent_replies=1))
+        kit.graph.answers(Answer(delay=5))
+        kit.message("a")
+        kit.message("b")
+        kit.advance(4)
+        self.assertEqual(kit.turns(), ["done"])
+        kit.advance(2)
+        self.assertEqual(kit.sent, ["you said: a", "you said: b"])
 
 
 class SendTests(KitCase):
