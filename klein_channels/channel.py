@@ -16,6 +16,7 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Generator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
@@ -256,6 +257,19 @@ class Triggers(Protocol):
 
     def trigger(self, kind: str, text: str, now: float) -> WebhookRequest:
         """A signed webhook of the given kind; ValueError names the kinds it knows."""
+
+
+def able(channel: object, ability: Any) -> bool:
+    """Whether the class of `channel` has `ability`, one of the protocols above; remembered.
+
+    For what is asked with every message: `isinstance` looks through the whole protocol each time.
+    """
+    return _class_is_able(type(channel), ability)
+
+
+@lru_cache
+def _class_is_able(kind: Any, ability: Any) -> bool:
+    return issubclass(kind, ability)
 
 
 def find_channel_class(type_name: str) -> ChannelClass:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .agents import AgentBackend, HasThreads
-from .channel import Answers, Channel, PacesEdits
+from .channel import Answers, Channel, PacesEdits, able
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
@@ -286,7 +286,7 @@ class Conversations:
     async def _end(self, started: StartedTurn, end: EndOfTurn) -> None:
         """Write the end down, however long the store is away."""
         turn = started.turn
-        if isinstance(self._channels[started.address.channel], Answers):
+        if able(self._channels[started.address.channel], Answers):
             end = msgspec.structs.replace(end, answers=turn.event.id)
         while True:
             try:

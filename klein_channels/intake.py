@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps
+from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps, able
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
 from .exchanges import Exchanges
 from .logs import Throttle
@@ -109,7 +109,7 @@ class Intake:
             answer = self._committed_at_once(commit, arrivals, response)
         else:
             answer = self._shielded(commit, arrivals, response)
-        if self._exchanges is not None and isinstance(channel, Answers):
+        if self._exchanges is not None and able(channel, Answers):
             answer.addCallback(self._with_replies, channel, request, arrivals)
         return answer
 
@@ -279,7 +279,7 @@ class Intake:
 
 
 def _exchange_of(channel: Channel) -> Literal["none", "open", "only"]:
-    if not isinstance(channel, Answers):
+    if not able(channel, Answers):
         return "none"
     return "only" if channel.capabilities.answers_only else "open"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from twisted.internet.defer import Deferred
 
-from .channel import Answers, Channel
+from .channel import Answers, Channel, able
 from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
@@ -75,7 +75,7 @@ class Speech:
         self._growing: GrowingText | None = None
         self._takes_stream = started.turn.attempt > 1
         self._streamed = False
-        self._by_answer = isinstance(channel, Answers)
+        self._by_answer = able(channel, Answers)
         self._deltas: list[str] = []
         self._remember: bytes | None = None
         self._owner: Owner | None = None

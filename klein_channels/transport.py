@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
-from .channel import Channel, Edits, Live, Steps, Streams
+from .channel import Channel, Edits, Live, Steps, Streams, able
 from .http import Http
 from .model import Address, Context, Outcome, Outgoing, Refused
 from .policy import Policy
@@ -73,9 +73,7 @@ class LiveScreen:
 
 def shows_growth(channel: Channel) -> bool:
     """Whether a text can be seen on this platform while it grows."""
-    return isinstance(channel, Streams) or (
-        isinstance(channel, Edits) and channel.capabilities.edit_interval > 0
-    )
+    return able(channel, Streams) or (able(channel, Edits) and channel.capabilities.edit_interval > 0)
 
 
 def _extending(channel: Channel, outgoing: Outgoing, name: str, piece: str) -> Steps[Outcome]:
