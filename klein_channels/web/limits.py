@@ -121,6 +121,7 @@ class Connection(HTTPChannel):
     deadline = math.inf
     body_limit = 0
     _peer_may_change = True
+    _host: Any = None
 
     def connectionMade(self) -> None:
         """Begin to count; a connection too many is torn down."""
@@ -133,6 +134,12 @@ class Connection(HTTPChannel):
         """Forget the connection, and tell its requests."""
         self.site.closed(self)
         super().connectionLost(reason)
+
+    def getHost(self) -> Any:
+        """Where the client has connected to; asked of the kernel once, not with every request."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def enter(self, phase: Phase, seconds: float) -> None:
         """Begin `phase`, which the client must end within `seconds`."""
