@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.delivery import Deliveries
@@ -37,6 +38,9 @@ class DeliveryCase(SynchronousTestCase):
         self.store = FlakyStore(self.inner)
         self.settled = []
         self.jitter = 0.0
+        self.lines = []
+        globalLogPublisher.addObserver(self.lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)
         self.over(Transport())
 
     def over(self, transport):
@@ -272,12 +276,13 @@ class UnknownTests(DeliveryCase):
         self.pass_time(1)
         self.assertEqual(self.transport.texts, ["1", "1", "2"])
         self.assertEqual(self.rows("state, repeated"), [("sent", 1), ("sent", 0)])
+        self.assertEqual(len([line for line in self.lines if line.get("id") == self.transport.sent[0].id]), 1)
 
     def test_twice_unknown_is_a_dead_letter(self):
         self.over(Transport())
         self.transport.outcomes.then = UnknownOutcome(reason="cut")
         self.post("1")
-        self.pass_time(300)
+        self.pass_time(30)
         self.assertEqual(
             (len(self.transport.sent), self.reasons()), (2, ["its outcome is unknown, twice: cut"])
         )
