@@ -34,7 +34,7 @@ from .observers import Observer, Observers
 from .policy import Policy
 from .polling import Polling
 from .replies import read_reply
-from .store import Arrival, Reply, StartedTurn, Store, open_url
+from .store import STORE_RETRY, Arrival, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
 from .store.sqlite import SQLiteStore
 from .transport import HttpTransport, LiveScreen, shows_growth
@@ -126,7 +126,7 @@ class ChannelService(MultiService):
         return self._site
 
     def send(self, address: Address, message: object, key: str | None = None) -> Deferred[bool]:
-        """Say something that nobody asked for; False if it was said before under the same `key`.
+        """Say something that nobody asked for; False if it was said there before under the same `key`.
 
         `message` is anything that an agent may answer. It fires when the message is durable.
         """
@@ -278,12 +278,22 @@ class ChannelService(MultiService):
         self._purging = LoopingCall(self._purge)
         self._purging.clock = self.reactor
         self._polls.start()
-        self._store.waiting().addCallback(self._wake_all).addErrback(self._in_trouble)
+        self._wake_what_waits()
         for loop, interval in (
             (self._polling, self.policy.poll_interval),
             (self._purging, self.policy.purge_interval),
         ):
             loop.start(interval, now=False).addErrback(lambda f: _log.failure("a periodic task ended", f))
+
+    def _wake_what_waits(self) -> None:
+        """Take up what a former server left; again, until the store tells."""
+
+        def failed(failure: Failure) -> None:
+            self._in_trouble(failure)
+            if not self._draining:
+                self.reactor.callLater(STORE_RETRY, self._wake_what_waits)
+
+        self._store.waiting().addCallback(self._wake_all).addErrback(failed)
 
     async def _stop(self) -> None:
         self._draining = True

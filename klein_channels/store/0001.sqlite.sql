@@ -85,7 +85,7 @@ CREATE TABLE outbox (
     attempt      INTEGER,            -- 0 for a deterministic agent: its later attempts continue the first
     ordinal      INTEGER,            -- the how-manieth reply of the attempt
     part         INTEGER,            -- and which visible part of it
-    key          TEXT,               -- the caller's idempotency key of a proactive message
+    key          TEXT,               -- the caller's idempotency key of a proactive message there
     state        TEXT NOT NULL,      -- waiting | sending | streaming | unknown | held
                                      -- | sent | withheld | withdrawn | expired | dead | discarded
     due_at       REAL NOT NULL,
@@ -101,7 +101,7 @@ CREATE TABLE outbox (
     settled_at   REAL
 );
 CREATE UNIQUE INDEX outbox_place ON outbox (turn, attempt, ordinal, part) WHERE turn IS NOT NULL;
-CREATE UNIQUE INDEX outbox_key ON outbox (key, part) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX outbox_key ON outbox (conversation, key, part) WHERE key IS NOT NULL;
 CREATE INDEX outbox_open ON outbox (conversation, id)
     WHERE state IN ('waiting', 'sending', 'streaming', 'unknown', 'held');
 CREATE INDEX outbox_due ON outbox (due_at) WHERE state IN ('waiting', 'unknown', 'held');

@@ -34,7 +34,7 @@ def insert_replies(
     key: str | None = None,
 ) -> int:
     """Store rows to be sent; how many were new (a place or key that is taken keeps what it has)."""
-    if key is not None and db.execute("SELECT 1 FROM outbox WHERE key = ?", (key,)).fetchone():
+    if key is not None and _is_taken(db, conversation, key):
         return 0
     new = 0
     if replies and replies[0].takes_stream and turn is not None and take_stream(db, turn, replies[0], now):
@@ -53,6 +53,13 @@ def insert_replies(
             ),
         ).rowcount
     return new
+
+
+def _is_taken(db: sqlite3.Connection, conversation: str, key: str) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM outbox WHERE conversation = ? AND key = ?", (conversation, key)
+    ).fetchone()
+    return row is not None
 
 
 def is_open(db: sqlite3.Connection, conversation: str, event: str | None) -> bool:

@@ -96,7 +96,8 @@ class Webhooks(TelegramTestCase):
 
     async def push(self, body: bytes, secret: str) -> int | None:
         head = (
-            f"POST /app/webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            "POST /app/webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            "Content-Type: application/json\r\n"
             f"X-Telegram-Bot-Api-Secret-Token: {secret}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return await self.ask(head.encode() + body)
