@@ -83,7 +83,7 @@ def part_content(part: AnyPart) -> dict[str, Any]:
             return _blocks("\n".join(card.title for card in cards), card_blocks(cards))
         case Image():
             block = image_block(part)
-            return _blocks(part.alt or part.url, [block]) if block else _words(link(part.url, part.alt))
+            return _blocks(part.alt or part.url, [block]) if block else _words(_link(part.url, part.alt))
         case Custom(json=json):
             return _own_fields(json)
     return _words(_in_words(part))
@@ -94,11 +94,16 @@ def _in_words(part: Text | File | Audio | Video | Location) -> str:
         case Text(text=text, format=format):
             return render(text, format)
         case File(url=url, name=name):
-            return link(url, name)
+            return _link(url, name)
         case Audio(url=url) | Video(url=url):
             return link(url)
         case Location():
             return escape(place_in_words(part))
+
+
+def _link(url: str, name: str | None) -> str:
+    """A link under its name, which no limit of `fit` has cut."""
+    return link(url, shorten(name, NOTICE, "characters") if name else name)
 
 
 def _own_fields(json: JSON) -> dict[str, Any]:
