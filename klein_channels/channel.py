@@ -264,7 +264,8 @@ def able(channel: object, ability: Any) -> bool:
 
     For what is asked with every message: `isinstance` looks through the whole protocol each time.
     """
-    return _class_is_able(type(channel), ability)
+    kind: Any = type(channel)
+    return _class_is_able(kind, ability)
 
 
 @lru_cache
