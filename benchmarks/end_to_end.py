@@ -11,9 +11,7 @@ the first message until every one is answered and marked.
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from measure import OURS, SANICS, Graph, Load, Process, Table, count, ours, percentile, running, sanic
@@ -69,13 +67,8 @@ def _drain(server: Process, graph: Graph, total: int, kind: str) -> None:
 def one(
     make: Any, arguments: tuple[Any, ...], kind: str, latency: float, given: Any
 ) -> tuple[Any, list[str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        graph = Graph(Path(folder), latency / 1000)
-        try:
-            with running(make, *arguments, graph.url) as server:
-                return measured(server, graph, given, kind), server.settings()
-        finally:
-            graph.stop()
+    with running(Graph, latency / 1000) as graph, running(make, *arguments, graph.url) as server:
+        return measured(server, graph, given, kind), server.settings()
 
 
 def compare(given: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from measure import OURS, SANICS, Load, Process, Table, count, ours, percentile, running, sanic
+from measure import OURS, SANICS, Graph, Load, Process, Table, count, ours, percentile, running, sanic
 
 WARM_UP = 1000
 PEOPLE = 64
@@ -21,10 +21,9 @@ MOST = 0.7
 
 def measured(server: Process, given: argparse.Namespace, people: int) -> tuple[float, float, float, float]:
     """CPU µs per message, p50 and p99 in ms, messages per second."""
-    Load(server, 0, WARM_UP, people=people, connections=given.connections).run()
-    load = Load(
-        server, WARM_UP, given.messages, people=people, connections=given.connections, rate=given.rate
-    )
+    options = {"people": people, "connections": given.connections, "rate": given.rate}
+    Load(server, 0, WARM_UP, **options).run()
+    load = Load(server, WARM_UP, given.messages, **options)
     before = server.cpu()
     seen = load.run()
     cost = server.cpu() - before
@@ -69,7 +68,8 @@ def asleep(given: argparse.Namespace) -> None:
     table = Table("CPU µs/message", "p50 ms", "p99 ms", "messages/s")
     for _ in range(given.rounds):
         for agent in ("asleep", "asleep_in_a_thread"):
-            with running(ours, agent) as server:
+            # It is told that they type.
+            with running(Graph, 0.0) as graph, running(ours, agent, graph.url) as server:
                 table.add(agent, *measured(server, given, WARM_UP + given.messages))
                 stored(server, "inbox", given)
                 settings = server.settings()

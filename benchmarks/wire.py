@@ -8,7 +8,7 @@ import json
 
 PAGE = "1067280970047460"
 SECRET = "0123456789abcdef0123456789abcdef"
-VERIFY = "benchmark"
+VERIFY = "verify-token-of-benchmarks"
 TOKEN = "EAAG" + "benchmark" * 18
 WEBHOOK = "/app/webhook"
 # Filler, so that a body has the size that Meta's have.
