@@ -1,1 +1,58 @@
-"""What helps to try channels and agents without an account anywhere: stand-ins for the platforms."""
+"""
+What helps to write and to try channels and agents without an account anywhere.
+
+`ChannelContract` holds a channel to what it promises, `ChannelInMemory` puts it into a whole service
+on a clock that only the test moves, the stand-ins judge calls as the platforms do. Each is loaded
+when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contract import ChannelContract
+    from .graph import GraphStandIn
+    from .harness import ChannelInMemory
+    from .memory import HandThreads, ServiceInMemory
+    from .platforms import Platform, served
+    from .slack import SlackStandIn
+    from .steps import answered, drive, play
+    from .telegram import BotApiStandIn
+
+__all__ = [
+    "BotApiStandIn",
+    "ChannelContract",
+    "ChannelInMemory",
+    "GraphStandIn",
+    "HandThreads",
+    "Platform",
+    "ServiceInMemory",
+    "SlackStandIn",
+    "answered",
+    "drive",
+    "play",
+    "served",
+]
+
+_HOMES = {
+    "BotApiStandIn": "telegram",
+    "ChannelContract": "contract",
+    "ChannelInMemory": "harness",
+    "GraphStandIn": "graph",
+    "HandThreads": "memory",
+    "Platform": "platforms",
+    "ServiceInMemory": "memory",
+    "SlackStandIn": "slack",
+    "answered": "steps",
+    "drive": "steps",
+    "play": "steps",
+    "served": "platforms",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

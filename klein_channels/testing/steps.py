@@ -1,8 +1,9 @@
-"""Drives a channel's `Steps` without a network: every `Call` is answered from a list."""
+"""Drives a channel's `Steps` without a network: every `Call` is answered from a list, or by a function."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TypeVar
 
 from ..channel import Steps
@@ -37,3 +38,20 @@ def answered(status: int = 200, body: JSON | bytes = None, **headers: str) -> Ca
         headers=tuple((name.replace("_", "-"), value) for name, value in headers.items()),
         body=body if isinstance(body, bytes) else json.dumps(body).encode(),
     )
+
+
+def drive(steps: Steps[T], answer: Callable[[Call], CallResult], most: int = 100) -> tuple[list[Call], T]:
+    """The calls that `steps` make when the function `answer` answers each, and what they return.
+
+    AssertionError if they go on after `most` calls: no steps may depend on an end that others bring.
+    """
+    calls: list[Call] = []
+    try:
+        call = next(steps)
+        while len(calls) < most:
+            calls.append(call)
+            call = steps.send(answer(call))
+    except StopIteration as end:
+        value: T = end.value
+        return calls, value
+    raise AssertionError(f"no end after {most} calls; the last was {call.method} {call.url}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channel import Channel, Live, Triggers, find_channel_class
@@ -31,6 +33,9 @@ from klein_channels.model import (
 )
 from klein_channels.secret import Secret
 from klein_channels.signatures import appsecret_proof, hub_signature
+from klein_channels.testing.contract import ChannelContract
+from klein_channels.testing.graph import GraphStandIn
+from klein_channels.testing.platforms import Platform, served
 from klein_channels.testing.steps import answered, play
 
 PAGE, OTHER_PAGE, PERSON = "104512345678901", "104512345678902", "6789012345678901"
@@ -67,6 +72,43 @@ def read(body: Any, **more: Any) -> tuple[AnyEvent, ...]:
 def one_message(**item: Any) -> dict[str, Any]:
     item = {"sender": {"id": PERSON}, "recipient": {"id": PAGE}, "timestamp": 1790000000001, **item}
     return {"object": "page", "entry": [{"id": PAGE, "time": 1790000000123, "messaging": [item]}]}
+
+
+class ContractTests(ChannelContract, SynchronousTestCase):
+    secrets = (SECRET, "open sesame", *PAGES.values())
+    base_urls = ("https://graph.test",)
+    proof_headers = (b"x-hub-signature-256",)
+    trigger_kinds = ("text", "quick_reply", "postback", "referral", "image", "audio", "video", "file")
+
+    def make_channel(self) -> FacebookInput:
+        return channel()
+
+    def make_platform(self) -> Platform:
+        clock = Clock()
+        return served(GraphStandIn(clock, PAGES, SECRET), clock)
+
+    def bodies(self) -> Sequence[bytes]:
+        files = sorted(FIXTURES.glob("*.json"), key=lambda file: file.name != "message_text.json")
+        return [json.dumps(json.loads(file.read_bytes())["body"]).encode() for file in files]
+
+    def signed(self, body: bytes) -> WebhookRequest:
+        return signed(body)
+
+    def accepted(self) -> Sequence[WebhookRequest]:
+        handshake = WebhookRequest(method="GET", path="/app/webhook", query=HandshakeTests.GOOD)
+        return [*super().accepted(), handshake]
+
+    def refused(self) -> Sequence[WebhookRequest]:
+        return [WebhookRequest(method="GET", path="", query=HandshakeTests.GOOD.replace("open", "close"))]
+
+    def different(self) -> Sequence[bytes]:
+        made = [one_message(message={"mid": mid, "text": "same"}) for mid in ("m_1", "m_2")]
+        made += [
+            one_message(read={"watermark": 1790000000001}),
+            one_message(delivery={"watermark": 1790000000001}),
+        ]
+        made += [one_message(timestamp=t, referral={"ref": "x"}) for t in (1790000000001, 1790000000002)]
+        return [json.dumps(body).encode() for body in made]
 
 
 class HandshakeTests(SynchronousTestCase):
@@ -227,7 +269,9 @@ class SettingsTests(SynchronousTestCase):
             verify="v", secret=SECRET, page_tokens=PAGES, debug_mode="true", app_secret_proof="false",
             allow_sha1="true", graph_version="v26.0", graph_url="https://graph.test/", turns=["referral"],
         )  # fmt: skip
-        self.assertEqual((shop.name, shop.options.debug_mode, shop.options.turns), ("shop", True, ("referral",)))
+        self.assertEqual(
+            (shop.name, shop.options.debug_mode, shop.options.turns), ("shop", True, ("referral",))
+        )
         [call] = calls(shop)
         self.assertEqual(call.url, f"https://graph.test/v26.0/{PAGE}/messages")
 

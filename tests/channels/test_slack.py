@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -56,7 +57,10 @@ from klein_channels.model import (
 )
 from klein_channels.secret import Secret
 from klein_channels.signatures import slack_signature
+from klein_channels.slack.triggers import TRIGGERS
 from klein_channels.slack.words import read_words, streamable
+from klein_channels.testing.contract import ChannelContract
+from klein_channels.testing.platforms import Platform, served
 from klein_channels.testing.slack import SlackStandIn, no, too_many
 from klein_channels.testing.slack_rules import blocks_hold
 from klein_channels.testing.steps import answered, play
@@ -111,6 +115,43 @@ def received(body: bytes, **more: Any) -> Received:
 
 def read(name: str, **more: Any) -> tuple[AnyEvent, ...]:
     return received(body_of(fixture(name)), **more).events
+
+
+class ContractTests(ChannelContract, SynchronousTestCase):
+    secrets = (SECRET, *TOKENS.values())
+    base_urls = ("https://slack.test/api",)
+    proof_headers = (b"x-slack-request-timestamp", b"x-slack-signature")
+    trigger_kinds = tuple(TRIGGERS)
+
+    def make_channel(self) -> SlackInput:
+        return channel()
+
+    def make_platform(self) -> Platform:
+        clock = Clock()
+        return served(SlackStandIn(clock, TOKENS), clock)
+
+    def bodies(self) -> Sequence[bytes]:
+        files = sorted(FIXTURES.glob("*.json"), key=lambda file: file.name != "message_direct.json")
+        return [body_of(json.loads(file.read_bytes())) for file in files]
+
+    def signed(self, body: bytes) -> WebhookRequest:
+        return post(body)
+
+    def refused(self) -> Sequence[WebhookRequest]:
+        return [post(self.bodies()[0], "1789999000")]
+
+    def different(self) -> Sequence[bytes]:
+        names = (
+            "message_direct",
+            "message_channel",
+            "reaction",
+            "deleted",
+            "button",
+            "command",
+            "form",
+            "joined",
+        )
+        return [body_of(fixture(name)) for name in names]
 
 
 class SignatureTests(SynchronousTestCase):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channel import (
@@ -60,7 +62,10 @@ from klein_channels.model import (
 )
 from klein_channels.secret import Secret
 from klein_channels.telegram.kinds import UPDATE_KINDS
+from klein_channels.testing.contract import ChannelContract
+from klein_channels.testing.platforms import Platform, served
 from klein_channels.testing.steps import answered, play
+from klein_channels.testing.telegram import BotApiStandIn
 from klein_channels.text import measure
 
 TOKEN, SECRET = "123456:AAE-token-of-tests", "secret-token-of-tests"
@@ -81,6 +86,34 @@ def post(body: bytes, *secrets: bytes) -> WebhookRequest:
 
 def read(update: Any, **more: Any) -> tuple[AnyEvent, ...]:
     return channel(**more).parse(post(json.dumps(update).encode())).events
+
+
+class ContractTests(ChannelContract, SynchronousTestCase):
+    secrets = (TOKEN, SECRET)
+    base_urls = ("https://bots.test",)
+    proof_headers = (HEADER,)
+    signs_body = False
+    secrets_in_urls = (TOKEN,)
+    trigger_kinds = ("text", "postback")
+
+    def make_channel(self) -> TelegramInput:
+        return channel(polling=True)
+
+    def make_platform(self) -> Platform:
+        clock = Clock()
+        return served(BotApiStandIn(clock, TOKEN, username="shop_bot"), clock)
+
+    def bodies(self) -> Sequence[bytes]:
+        files = sorted(FIXTURES.glob("*.json"), key=lambda file: file.name != "message_text.json")
+        return [json.dumps(json.loads(file.read_bytes())["body"]).encode() for file in files]
+
+    def signed(self, body: bytes) -> WebhookRequest:
+        return post(body, SECRET.encode())
+
+    def different(self) -> Sequence[bytes]:
+        bodies = [json.loads(body) for body in self.bodies()]
+        kinds = {next(iter(body.keys() - {"update_id"}), ""): body for body in bodies if "update_id" in body}
+        return [json.dumps({**body, "update_id": n}).encode() for n, body in enumerate(kinds.values(), 1)]
 
 
 class SecretTests(SynchronousTestCase):
