@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
-TEST_NEEDS = ["hypothesis>=6.100"]
+MARKDOWN_NEEDS = ["markdown-it-py>=4.0"]
+TEST_NEEDS = ["hypothesis>=6.100", *MARKDOWN_NEEDS]
 CHECK_NEEDS = [
     "ruff==0.17.6",
     "mypy==2.4.1",
@@ -31,6 +32,7 @@ setup(
         "klein_channels",
         "klein_channels.agents",
         "klein_channels.channels",
+        "klein_channels.markdown",
         "klein_channels.meta",
         "klein_channels.slack",
         "klein_channels.store",
@@ -50,6 +52,7 @@ setup(
         "click>=8.1.8",
     ],
     extras_require={
+        "markdown": MARKDOWN_NEEDS,
         "test": TEST_NEEDS,
         "check": TEST_NEEDS + CHECK_NEEDS,
         "bench": ["sanic>=25.3", "aiohttp>=3.12"],
