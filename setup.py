@@ -38,6 +38,7 @@ setup(
         "klein_channels.store",
         "klein_channels.telegram",
         "klein_channels.testing",
+        "klein_channels.twilio",
         "klein_channels.web",
         "twisted.plugins",
     ],

@@ -35,8 +35,6 @@ _RASA_CHANNELS = frozenset(
         "rest",
         "callback",
         "socketio",
-        "twilio",
-        "twilio_voice",
         "botframework",
         "mattermost",
         "rocketchat",

@@ -18,7 +18,7 @@ NAME = PACKAGE.name
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting",
     1: "signatures text backoff interpreter logs json_fields credentials replies markdown",
-    2: "channel fit channels meta slack telegram",
+    2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents config",
     4: "intake exchanges observers live speech conversation delivery",
     5: "web polling",
@@ -26,7 +26,7 @@ FLOORS = {
     7: "run tap cli demo transcript provisioning testing",
     8: "agent",
 }
-PURE = {"channels", "meta", "slack", "telegram"}
+PURE = {"channels", "meta", "slack", "telegram", "twilio"}
 """What opens nothing and waits for nothing: the platforms, and the parts that they are made of."""
 IMPURE = {"twisted", "klein", "treq", "socket", "threading", "time", "random", "os", "asyncio", "requests"}
 HTTP = {"http", "exchange", "connections", "destinations"}
