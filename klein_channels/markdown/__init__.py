@@ -18,7 +18,8 @@ from twisted.logger import Logger
 
 from ..errors import ConfigError
 from ..model import JSON, Value
-from .document import Document, as_written, parse
+from .document import Document, as_written
+from .parsing import parse
 from .plain import to_plain
 from .slack import to_mrkdwn
 from .speech import to_speech, xml_text

@@ -1,10 +1,8 @@
 """
 What an agent wrote in Markdown, as a small tree of frozen values that every dialect is written from.
 
-`parse` reads CommonMark with tables, ~~strikethrough~~ and bare addresses. What the tree holds is safe by
-construction: no control characters, line ends only as `LineBreak` and in `CodeBlock`, only links that
-`is_safe` accepts, and a depth that recursion bears. HTML is text. Nothing visible is dropped: what cannot be
-understood stays in the text as it was written.
+The tree that `parse` or `as_written` makes is safe: no control characters, line ends only as `LineBreak` and
+in `CodeBlock`, only links that `is_safe` accepts, and a depth that recursion bears.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..errors import ConfigError
 from ..text import clean
 
 _SAFE = re.compile(
@@ -142,22 +139,6 @@ class Document(Node, frozen=True):
 
 Inline: TypeAlias = Text | Strong | Emphasis | Strike | Code | Link | Image | LineBreak
 Block: TypeAlias = Paragraph | Heading | CodeBlock | ListBlock | Quote | Table | Rule
-
-
-def parse(text: str, *, partial: bool = False) -> Document:
-    """Read `text`; `partial` if more of it will come.
-
-    Of a partial text, what is open is shown as if it were closed, and a last sign that may become markup is
-    held back, so that a growing text neither breaks nor flickers. Raises `ConfigError` without the extra
-    ``[markdown]``, and nothing else for any text.
-    """
-    try:
-        from .commonmark import read
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("markdown_it", "mdurl"):
-            raise
-        raise ConfigError("Markdown needs an extra: pip install 'klein_channels[markdown]'") from None
-    return read(clean(text), partial=partial)
 
 
 def as_written(text: str) -> Document:

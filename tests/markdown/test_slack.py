@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.markdown import as_written, parse, to_mrkdwn
-from klein_channels.markdown.document import Document
+from klein_channels.markdown.document import Document, Emphasis, Paragraph, Strong, Text
 
 from .dialects import Styled, expected, hostile, merged, read_slack, seen
 
@@ -29,6 +29,10 @@ class MrkdwnTests(SynchronousTestCase):
 
     def test_styles_within_a_word_get_borders(self) -> None:
         self.assertEqual(slack("un**believ**able"), "un\u200b*believ*\u200bable")
+
+    def test_space_gets_no_marks(self) -> None:
+        words = Strong((Text(" "),)), Text("a"), Emphasis((Text(" b "),)), Text("c")
+        self.assertEqual(to_mrkdwn(Document((Paragraph(words),))), " a _b_ c")
 
     def test_a_wide_table_is_told_row_by_row(self) -> None:
         head, row = "a" * 30, "b" * 30

@@ -89,6 +89,7 @@ class UnfinishedTests(SynchronousTestCase):
         whole = "| a | b |\n|---|---|\n"
         for cut in range(len("| a | b"), len(whole)):
             self.assertEqual(slack(whole[:cut]), "```\na  b\n```", whole[:cut])
+        self.assertEqual(slack("- x\n  | a"), "• x\n  | a")
         self.assertEqual(slack("    | a"), "```\n| a\n```")
 
     def test_a_growing_text_only_grows(self) -> None:
