@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
-MARKDOWN_NEEDS = ["markdown-it-py>=4.0"]
+MARKDOWN_NEEDS = ["markdown-it-py>=4.3"]
 TEST_NEEDS = ["hypothesis>=6.100", *MARKDOWN_NEEDS]
 CHECK_NEEDS = [
     "ruff==0.17.6",
