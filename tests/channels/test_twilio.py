@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -52,6 +54,9 @@ from klein_channels.model import (
 )
 from klein_channels.secret import Secret
 from klein_channels.signatures import twilio_signature, twilio_urls
+from klein_channels.testing.contract import ChannelContract
+from klein_channels.testing.harness import ChannelInMemory
+from klein_channels.testing.platforms import Platform, served
 from klein_channels.testing.steps import answered, play
 from klein_channels.testing.twilio import TwilioStandIn, no, signed_request
 
@@ -85,6 +90,67 @@ def received(loaded: dict[str, Any], **more: Any) -> Received:
     shop = channel()
     shop.verify(request, NOW)
     return shop.parse(request)
+
+
+def signed_json(url: str, body: bytes, token: str = TOKEN) -> WebhookRequest:
+    """A webhook with any body at all, which Twilio proves by a hash in its URL."""
+    url = f"{url}?bodySHA256={hashlib.sha256(body).hexdigest()}"
+    signature = twilio_signature(url, (), Secret(token)).encode()
+    headers = ((b"content-type", b"application/json"), (b"x-twilio-signature", signature))
+    parts = urlsplit(url)
+    return WebhookRequest(
+        method="POST", path=parts.path, query=parts.query, headers=headers, body=body, url=url
+    )
+
+
+def json_bodies(folder: Path, first: str) -> Sequence[bytes]:
+    files = sorted(folder.glob("*.json"), key=lambda file: file.stem != first)
+    return [json.dumps(json.loads(file.read_bytes())["form"]).encode() for file in files]
+
+
+async def echo(event: Any) -> str:
+    return f"You said: {event.describe()}"
+
+
+class ContractTests(ChannelContract, SynchronousTestCase):
+    secrets = (TOKEN, OLD_TOKEN)
+    base_urls = ("https://twilio.test", "https://content.test")
+    proof_headers = (b"x-twilio-signature",)
+
+    def make_channel(self) -> TwilioInput:
+        return channel(auth_token=[TOKEN, OLD_TOKEN], reply="rest")
+
+    def make_platform(self) -> Platform:
+        clock = Clock()
+        return served(TwilioStandIn(clock, ACCOUNT, TOKEN), clock)
+
+    def bodies(self) -> Sequence[bytes]:
+        return json_bodies(FIXTURES, "sms")
+
+    def signed(self, body: bytes) -> WebhookRequest:
+        return signed_json("https://bot.example.com/contract/twilio/webhook", body)
+
+    def accepted(self) -> Sequence[WebhookRequest]:
+        at_home = "https://bot.example.com/contract/twilio/webhook"
+        forms = [signed_request(at_home, fixture(name)["form"], TOKEN) for name in ("sms", "status_sent")]
+        return [*forms, *super().accepted()]
+
+    def refused(self) -> Sequence[WebhookRequest]:
+        return [webhook(fixture("sms")["form"], token="another")]
+
+    def different(self) -> Sequence[bytes]:
+        form = fixture("sms")["form"]
+        others = [{**form, "MessageSid": f"SM{number}"} for number in range(3)]
+        stops = [{**form, "Body": "STOP", "MessageSid": f"SM{number}"} for number in range(2)]
+        reports = [fixture(f"status_{name}")["form"] for name in ("sent", "delivered", "read", "queued")]
+        return [json.dumps(said).encode() for said in (*others, *stops, *reports)]
+
+    def _kit(self, platform: Any = None) -> ChannelInMemory:
+        public = {"prefix": "/contract", "public_url": "https://bot.example.com"}
+        kit = ChannelInMemory(echo, self.make_channel(), platform or self.make_platform(), **public)
+        kit.advance(self.now - kit.clock.seconds())
+        self.addCleanup(kit.kill)
+        return kit
 
 
 class SignatureTests(SynchronousTestCase):

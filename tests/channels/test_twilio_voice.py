@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -47,12 +48,13 @@ from klein_channels.model import (
     to_json,
 )
 from klein_channels.secret import Secret
+from klein_channels.testing.contract_inbound import InboundContract
 from klein_channels.testing.steps import play
 from klein_channels.testing.twilio import signed_request
 from klein_channels.twilio.position import MOST_WAITS
 from klein_channels.twilio.twiml import allowed, document, element
 
-from .test_twilio import ANY_TEXT, shown
+from .test_twilio import ANY_TEXT, json_bodies, shown, signed_json
 
 TOKEN = "a-token-of-tests"
 CALL, US, THEM = "CA00000000000000000000000000000001", "+15550000001", "+15550000002"
@@ -106,6 +108,26 @@ def said(*parts: AnyPart, **more: Any) -> list[str]:
 
 def query_of(url: str | None) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url or "").query).items()}
+
+
+class ContractTests(InboundContract, SynchronousTestCase):
+    secrets = (TOKEN,)
+    base_urls = ()
+    proof_headers = (b"x-twilio-signature",)
+
+    def make_channel(self) -> TwilioVoiceInput:
+        return channel()
+
+    def bodies(self) -> Sequence[bytes]:
+        return json_bodies(FIXTURES, "ringing")
+
+    def signed(self, body: bytes) -> WebhookRequest:
+        return signed_json(URL, body)
+
+    def different(self) -> Sequence[bytes]:
+        calls = [{**fixture("ringing")["form"], "CallSid": f"CA{number}"} for number in range(3)]
+        ends = [{**fixture("ended_busy")["form"], "CallSid": f"CA{number}"} for number in range(2)]
+        return [json.dumps(told).encode() for told in (*calls, *ends)]
 
 
 class FixtureTests(SynchronousTestCase):
