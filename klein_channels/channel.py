@@ -48,6 +48,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     A limit of 0 means that the platform has nothing of that kind. Texts are counted in `text_unit`.
     """
 
+    dialect: Literal["plain", "own"] = "plain"
+    """What becomes of Markdown: plain words, before it is cut, or ``own`` where the channel renders it."""
     text_limit: int = 2000
     text_unit: Literal["characters", "utf16", "bytes"] = "characters"
     quick_replies: int = 0

@@ -14,6 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from .channel import Capabilities
+from .markdown import render
 from .model import (
     AnyPart,
     Audio,
@@ -43,10 +44,20 @@ _Media: TypeAlias = Image | Audio | Video | File
 def fit(message: Message, capabilities: Capabilities) -> list[AnyPart]:
     """The visible sends that `message` is on a platform with `capabilities`, in their order.
 
-    Each is showable as it is. White space alone gives nothing. The format of a text is kept on all its
-    pieces; what is added to it in words is plain. The icon of a quick reply goes with the quick reply.
+    Each is showable as it is. White space alone gives nothing. Markdown becomes plain words where the
+    platform has no dialect of its own; elsewhere the format of a text is kept on all its pieces, and what
+    is added to it in words is plain. The icon of a quick reply goes with the quick reply.
     """
-    return [shown for part in message.parts for shown in _fitted(part, capabilities)]
+    parts = message.parts
+    if capabilities.dialect == "plain":
+        parts = tuple(_in_plain_words(part) for part in parts)
+    return [shown for part in parts for shown in _fitted(part, capabilities)]
+
+
+def _in_plain_words(part: AnyPart) -> AnyPart:
+    if not isinstance(part, Text | Buttons | QuickReplies) or part.format == "plain":
+        return part
+    return msgspec.structs.replace(part, text=render(part.text, "plain").text, format="plain")
 
 
 def _fitted(part: AnyPart, able: Capabilities) -> Sequence[AnyPart]:

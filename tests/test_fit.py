@@ -29,6 +29,7 @@ from klein_channels.model import (
 from klein_channels.text import measure
 
 RICH = Capabilities(
+    dialect="own",
     text_limit=100,
     quick_replies=4,
     quick_reply_title=10,
@@ -43,7 +44,7 @@ RICH = Capabilities(
     media=frozenset({"image", "audio", "video", "file"}),
     location=True,
 )
-PLAIN = Capabilities(text_limit=200, custom=False)
+PLAIN = Capabilities(dialect="own", text_limit=200, custom=False)
 
 
 def fitted(part: AnyPart, able: Capabilities = RICH) -> list[AnyPart]:
@@ -60,9 +61,14 @@ def answers(*titles: str) -> tuple[QuickReply, ...]:
 
 class TextTests(SynchronousTestCase):
     def test_a_long_text_is_split_and_keeps_its_format(self) -> None:
-        able = Capabilities(text_limit=5)
+        able = Capabilities(dialect="own", text_limit=5)
         pieces = [Text(text="one", format="markdown"), Text(text="two", format="markdown")]
         self.assertEqual(fitted(Text(text="one two", format="markdown"), able), pieces)
+
+    def test_markdown_is_plain_words_before_it_is_cut_where_there_is_no_dialect(self) -> None:
+        part = Text(text="**one** [two](https://x.example)", format="markdown")
+        self.assertEqual(fitted(part, Capabilities()), [Text(text="one two (https://x.example)")])
+        self.assertEqual(fitted(part, Capabilities(text_limit=3))[0], Text(text="one"))
 
     def test_white_space_gives_nothing(self) -> None:
         for part in (Text(text=" \n"), Buttons(text=" ", buttons=()), Carousel(cards=())):

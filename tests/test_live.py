@@ -25,7 +25,7 @@ class EditingChannel(PlainChannel):
     """A platform that posts, and edits every two seconds at most."""
 
     def __init__(self, **capabilities):
-        super().__init__(**{"edit_interval": 2.0, **capabilities})
+        super().__init__(**{"edit_interval": 2.0, "dialect": "own", **capabilities})
 
     def parse(self, request):
         from klein_channels.model import Received

@@ -56,6 +56,7 @@ _GRANULARITY: dict[str, Literal["sender", "chat", "thread"]] = {
 }
 
 CAPABILITIES = Capabilities(
+    dialect="own",
     # 40,000 are taken, 4,000 recommended, and an edit of more is refused.
     text_limit=4000,
     buttons=25,

@@ -72,6 +72,7 @@ _NOT_FETCHED = (
 """What Telegram says of an address that it could not show; our link is then sent as text."""
 
 CAPABILITIES = Capabilities(
+    dialect="own",
     typing_lasts=5.0,
     text_limit=TEXT_UNITS,
     text_unit="utf16",

@@ -13,6 +13,8 @@ from collections.abc import Collection
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
+from ..markdown import render as render_markdown
+
 Format: TypeAlias = Literal["plain", "markdown"]
 
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">"}
@@ -79,15 +81,14 @@ def escape(text: str) -> str:
 
 
 def render(text: str, format: Format = "plain") -> str:
-    """The words of a part as Slack's markup: the one place where a format becomes mrkdwn.
-
-    Markdown is shown as it was written: there is no renderer for it here yet.
-    """
-    return escape(text)
+    """The words of a part as Slack's markup: the one place where a format becomes mrkdwn."""
+    return escape(text) if format == "plain" else render_markdown(text, "slack").text
 
 
 def render_with_links(text: str, format: Format = "plain") -> str:
     """The same for a text object that Slack takes verbatim, so that addresses are to be marked by us."""
+    if format == "markdown":
+        return render(text, format)
     shown, done = [], 0
     for match in _BARE_LINK.finditer(text):
         url = match.group().rstrip(_AFTER_A_LINK)

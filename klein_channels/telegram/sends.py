@@ -8,8 +8,9 @@ Telegram, "Bot API 10.3" (24 August 2026).
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from ..markdown import render
 from ..model import (
     JSON,
     AnyPart,
@@ -33,6 +34,7 @@ from .places import is_business, is_private, number_or_text, target
 
 TEXT_UNITS, CAPTION_UNITS = 4096, 1024
 """UTF-16 units of a text and of what stands under a picture."""
+MOST_ENTITIES = 100
 _MEDIA: dict[type, tuple[str, str]] = {
     Image: ("sendPhoto", "photo"),
     Audio: ("sendAudio", "audio"),
@@ -96,8 +98,8 @@ def edit_of(outgoing: Outgoing, mid: str) -> Request:
 def draft_of(outgoing: Outgoing, draft: int, words: str) -> Request:
     """The request that shows `words` as a text that still grows."""
     where = target(outgoing.address)
-    text = shorten(words, TEXT_UNITS, "utf16")
-    return Request("sendMessageDraft", {**where, "draft_id": draft, "text": text})
+    shown = _words(shorten(words, TEXT_UNITS, "utf16"), "markdown", partial=True)
+    return Request("sendMessageDraft", {**where, "draft_id": draft, **shown})
 
 
 def as_link(outgoing: Outgoing) -> Request | None:
@@ -128,12 +130,14 @@ _PLACE = frozenset(
 
 def _request(part: AnyPart, outgoing: Outgoing) -> Request:
     match part:
-        case Text(text=text):
-            return Request("sendMessage", {"text": text})
-        case Buttons(text=text, buttons=buttons):
-            return Request("sendMessage", {"text": text, "reply_markup": under_message(buttons)})
+        case Text():
+            return Request("sendMessage", _words(part.text, part.format, partial=outgoing.partial))
+        case Buttons(buttons=buttons):
+            words = _words(part.text, part.format)
+            return Request("sendMessage", {**words, "reply_markup": under_message(buttons)})
         case QuickReplies():
-            return Request("sendMessage", {"text": part.text, "reply_markup": _replies(part, outgoing)})
+            words = _words(part.text, part.format)
+            return Request("sendMessage", {**words, "reply_markup": _replies(part, outgoing)})
         case Image(url=url) | Audio(url=url) | Video(url=url) | File(url=url):
             method, key = _MEDIA[type(part)]
             return Request(method, {key: url})
@@ -147,6 +151,17 @@ def _request(part: AnyPart, outgoing: Outgoing) -> Request:
             return _custom(json)
         case Custom():
             raise ValueError("a custom part must be a JSON object")
+
+
+def _words(text: str, format: Literal["plain", "markdown"], *, partial: bool = False) -> dict[str, Any]:
+    """A text with its entities; as it was written, if its rendering is longer than Telegram takes."""
+    if format == "plain":
+        return {"text": text}
+    rendered = render(text, "telegram", partial=partial)
+    if not rendered.text.strip() or measure(rendered.text, "utf16") > TEXT_UNITS:
+        return {"text": text}
+    entities = list(rendered.entities[:MOST_ENTITIES])
+    return {"text": rendered.text, "entities": entities} if entities else {"text": rendered.text}
 
 
 def _replies(part: QuickReplies, outgoing: Outgoing) -> dict[str, Any]:
