@@ -82,7 +82,9 @@ def escape(text: str) -> str:
 
 def render(text: str, format: Format = "plain") -> str:
     """The words of a part as Slack's markup: the one place where a format becomes mrkdwn."""
-    return escape(text) if format == "plain" else render_markdown(text, "slack").text
+    # An empty link or a control character shows nothing, and Slack refuses a message without words.
+    shown = render_markdown(text, "slack").text if format == "markdown" else ""
+    return shown or escape(text)
 
 
 def render_with_links(text: str, format: Format = "plain") -> str:

@@ -579,6 +579,13 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(asked(Custom(json={"view_id": "V1", "view": view}))[0], "views.update")
         self.assertEqual(asked(Custom(json={"user_id": "U1", "view": view}))[0], "views.publish")
 
+    def test_markup_that_shows_nothing_is_shown_as_it_was_written(self) -> None:
+        button = Button(title="Go")
+        for words in ("[]()", "\x1b"):
+            self.assertEqual(asked(Text(text=words, format="markdown"))[1]["text"], words)
+            _, body = asked(Buttons(text=words, buttons=(button,), format="markdown"))
+            self.assertEqual(body["blocks"][0]["text"]["text"], words)
+
     def test_a_reaction_goes_on_the_message_that_is_answered(self) -> None:
         method, body = asked(Custom(json={"reaction": "eyes"}))
         self.assertEqual(
