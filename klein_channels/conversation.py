@@ -7,7 +7,6 @@ the outbox as it says it; what it returns at the end shares the transaction that
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,13 +21,13 @@ from twisted.python.failure import Failure
 from .agents import AgentBackend, HasThreads
 from .channel import Answers, Channel, PacesEdits, able
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
+from .lanes import Lanes
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .speech import Speech, TurnLost, structured_by_offer
 from .store import STORE_RETRY, Claim, EndOfTurn, StartedTurn, Store
-from .waiting import all_fired
 
 _log = Logger()
 TYPING_OVERLAP = 0.8
@@ -68,26 +67,16 @@ class Conversations:
         self._screen_of = screen_of
         self._answer_ready = answer_ready
         self._threads = agent if isinstance(agent, HasThreads) else None
-        self._capacity = self._threads.capacity if self._threads else policy.max_turns
-        self._queue: deque[str] = deque()
-        self._queued: set[str] = set()
-        self._working: dict[str, Deferred[Any]] = {}
-        self._woken: set[str] = set()
+        most = self._threads.capacity if self._threads else policy.max_turns
+        self._lanes = Lanes(self._work, most, self._stumbled)
         self._held_up: set[str] = set()
         self._alarms = Throttle(now)
-        self._pumping = False
-        self._stopped = False
 
     def wake(self, key: str) -> None:
         """Something may wait in this conversation."""
-        if self._stopped or key in self._queued:
-            return
-        if key in self._working:
-            self._woken.add(key)
-        elif (channel := Address.parse(key).channel) in self._channels:
-            self._queue.append(key)
-            self._queued.add(key)
-            self._pump()
+        channel = Address.parse(key).channel
+        if channel in self._channels:
+            self._lanes.wake(key)
         elif self._alarms.admit(channel) is not None:
             _log.warn("events wait for the channel {channel}, which is not configured", channel=channel)
 
@@ -98,56 +87,20 @@ class Conversations:
 
     def stop(self) -> Deferred[None]:
         """Start no more turns; fires when those at work have ended. They may be cancelled by `give_up`."""
-        self._stopped = True
-        self._queue.clear()
-        self._queued.clear()
-        return all_fired(self._working.values())
+        return self._lanes.stop()
 
     def give_up(self) -> None:
         """Cancel the turns at work; they start again with the next server."""
-        for work in list(self._working.values()):
-            work.cancel()
-
-    def _pump(self) -> None:
-        if self._pumping:
-            # Called from a turn that began or ended at once: the loop below it goes on.
-            return
-        self._pumping = True
-        try:
-            while self._queue and len(self._working) < self._capacity:
-                key = self._queue.popleft()
-                self._queued.discard(key)
-                begin: Deferred[None] = Deferred()
-                work = Deferred.fromCoroutine(self._work(key, begin))
-                # It counts as working before it does anything, so that nothing it does starts it twice.
-                self._working[key] = work
-                work.addBoth(self._worked, key)
-                begin.callback(None)
-        finally:
-            self._pumping = False
-
-    def _worked(self, more: bool | Failure, key: str) -> None:
-        self._working.pop(key, None)
-        if isinstance(more, Failure):
-            self._stumbled(key, more)
-            more = False
-        woken = key in self._woken
-        self._woken.discard(key)
-        if more or woken:
-            self.wake(key)
-        self._pump()
+        self._lanes.give_up()
 
     def _stumbled(self, key: str, failure: Failure) -> None:
         """The store is away, or a fault of ours: what waits there is tried again soon."""
-        if failure.check(CancelledError):
-            return
         if self._alarms.admit(failure.type) is not None:
             _log.failure("conversation {key}", failure, key=key)
         self._clock.callLater(STORE_RETRY, self.wake, key)
 
-    async def _work(self, key: str, begin: Deferred[None]) -> bool:
+    async def _work(self, key: str) -> bool:
         """Run the next turn; whether there may be more."""
-        await begin
         self._held_up.discard(key)
         started = await self._store.start_turn(key, self._now(), deterministic=self._agent.deterministic)
         if not isinstance(started, StartedTurn):
@@ -212,7 +165,7 @@ class Conversations:
         except (StoreError, TurnLost):
             raise
         except CancelledError as error:
-            if self._stopped:
+            if self._lanes.stopped:
                 raise
             return self._failed(started, error)
         except Exception as error:
@@ -293,7 +246,7 @@ class Conversations:
                 ours = await self._store.end_turn(turn, end, self._now())
                 break
             except StoreError as error:
-                if self._stopped:
+                if self._lanes.stopped:
                     return
                 _log.error("the end of turn {turn} cannot be stored: {error}", turn=turn.id, error=error)
                 await deferLater(self._clock, STORE_RETRY, lambda: None)
@@ -326,7 +279,7 @@ class Conversations:
                 how="replaced" if replaced else "not replaced: too many were",
             )
             if not replaced:
-                self._capacity = max(self._capacity - 1, 0)
+                self._lanes.most = max(self._lanes.most - 1, 0)
 
     def _start_typing(self, started: StartedTurn, speech: Speech) -> Callable[[], None]:
         """Show typing once the turn has lasted a while and nothing was said; returns the stop."""

@@ -7,7 +7,6 @@ conversation; an account that the platform refuses as a whole waits as a whole, 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,12 +18,12 @@ from twisted.python.failure import Failure
 
 from .backoff import Backoff
 from .errors import StoreError
+from .lanes import Lanes
 from .logs import Throttle, presentable
 from .model import Address, Outcome, Outgoing, Refused, Retry, Sent
 from .policy import Policy
 from .store import STORE_RETRY, Claim, NotNow, Settlement, Store
 from .text import clean
-from .waiting import all_fired
 
 _log = Logger()
 Account = tuple[str, str]
@@ -64,30 +63,18 @@ class Deliveries:
         self._now = now
         self._jitter = jitter
         self._settled = settled
-        self._queue: deque[str] = deque()
-        self._queued: set[str] = set()
-        self._working: dict[str, Deferred[Any]] = {}
-        self._woken: set[str] = set()
+        self._lanes = Lanes(self._work, policy.max_sends, self._stumbled)
         self._paused: dict[Account, float] = {}
         self._typing: dict[str, Deferred[None]] = {}
         self._alarms = Throttle(now)
-        self._pumping = False
-        self._stopped = False
 
     def wake(self, key: str) -> None:
         """Something may be there to send in this conversation."""
-        if self._stopped or key in self._queued:
-            return
-        if key in self._working:
-            self._woken.add(key)
-        else:
-            self._queue.append(key)
-            self._queued.add(key)
-            self._pump()
+        self._lanes.wake(key)
 
     def show_typing(self, key: str, address: Address, on: bool) -> None:
         """Show that an answer is being written, or no longer, unless one is on its way already."""
-        if self._stopped or key in self._working or key in self._queued or key in self._typing:
+        if self._lanes.stopped or self._lanes.is_busy(key) or key in self._typing:
             return
         shown = self._transport.show_typing(address, on)
         if not shown.called:
@@ -96,69 +83,43 @@ class Deliveries:
 
     def stop(self) -> Deferred[None]:
         """Send nothing new; fires when what is under way has its outcome stored."""
-        self._stopped = True
-        self._queue.clear()
-        self._queued.clear()
+        ended = self._lanes.stop()
         for typing in list(self._typing.values()):
             typing.cancel()
-        return all_fired(self._working.values())
+        return ended
 
     def give_up(self) -> None:
         """Cancel what is under way; the next server finds its outcome unknown."""
-        for work in list(self._working.values()):
-            work.cancel()
+        self._lanes.give_up()
 
-    def _pump(self) -> None:
-        if self._pumping:
-            # Called from work that ended at once: the loop below it goes on.
-            return
-        self._pumping = True
-        try:
-            while self._queue and len(self._working) < self._policy.max_sends:
-                key = self._queue.popleft()
-                self._queued.discard(key)
-                begin: Deferred[None] = Deferred()
-                work = Deferred.fromCoroutine(self._work(key, begin))
-                # It counts as working before it does anything, so that nothing it does starts it twice.
-                self._working[key] = work
-                work.addBoth(self._worked, key)
-                begin.callback(None)
-        finally:
-            self._pumping = False
+    def _stumbled(self, key: str, failure: Failure) -> None:
+        """The store is away, or a fault of ours: the poll finds the conversation again."""
+        if self._alarms.admit("work") is not None:
+            _log.failure("delivery to {key}", failure, key=key)
 
-    def _worked(self, result: Any, key: str) -> None:
-        self._working.pop(key, None)
-        failed = isinstance(result, Failure) and not result.check(CancelledError)
-        if failed and self._alarms.admit("work") is not None:
-            # The store is away, or a fault of ours: the poll finds the conversation again.
-            _log.failure("delivery to {key}", result, key=key)
-        if key in self._woken:
-            self._woken.discard(key)
-            self.wake(key)
-        self._pump()
-
-    async def _work(self, key: str, begin: Deferred[None]) -> None:
-        await begin
+    async def _work(self, key: str) -> bool:
+        """Send what there is to send; what comes meanwhile wakes the lane again."""
         address = Address.parse(key)
         paused_until = self._paused.get((address.channel, address.account), 0.0)
         if paused_until > self._now():
             await self._store.postpone(key, paused_until)
-            return
+            return False
         claim = await self._store.claim_reply(key, self._now())
         while isinstance(claim, Claim):
             await self._end_typing(key)
             claim = await self._settle(claim, await self._sent(claim))
             self._settled(key)
+        return False
 
     async def _settle(self, claim: Claim, settlement: Settlement) -> Claim | NotNow | None:
         """Store an outcome, however long the store is away: it is known nowhere else."""
         while True:
             try:
                 return await self._store.settle_reply(
-                    claim, settlement, self._now(), claim_next=not self._stopped
+                    claim, settlement, self._now(), claim_next=not self._lanes.stopped
                 )
             except StoreError as error:
-                if self._stopped:
+                if self._lanes.stopped:
                     raise
                 if self._alarms.admit("settle") is not None:
                     _log.error(

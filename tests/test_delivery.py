@@ -422,7 +422,7 @@ class TypingTests(DeliveryCase):
     def test_given_up_while_a_reply_waits_for_one(self):
         self.show()
         self.post("1")
-        for work in list(self.deliveries._working.values()):
+        for work in list(self.deliveries._lanes._working.values()):
             work.addErrback(lambda failure: failure.trap(CancelledError))
         self.deliveries.give_up()
         self.clock.advance(1)

@@ -160,7 +160,7 @@ class AnswerTests(ExchangeCase):
     def test_a_killed_server_lets_its_replies_go_the_other_way(self):
         self.post("e1 hi")
         self.restart()
-        self.clock.advance(60)
+        self.clock.advance(30)
         self.agent.answer("one")
         self.clock.advance(1)
         self.assertEqual(self.calls.texts, ["one"])

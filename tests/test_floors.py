@@ -16,7 +16,7 @@ NAME = PACKAGE.name
 
 # A package stands for all its modules, unless one of them is listed itself.
 FLOORS = {
-    0: "__init__ errors model secret policy environment waiting",
+    0: "__init__ errors model secret policy environment waiting lanes",
     1: "signatures text backoff interpreter logs json_fields credentials replies markdown",
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents config",
