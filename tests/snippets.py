@@ -23,6 +23,7 @@ class Snippet(NamedTuple):
     line: int
     language: str
     text: str
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -36,7 +37,9 @@ def snippets(page: Path) -> Iterator[Snippet]:
         if found:
             body = dedent("\n".join(_indented(lines[number + 1 :], len(found[1]))))
             text = re.sub(r"\A(:\w+:.*\n)*\n*", "", body).rstrip("\n") + "\n"
-            yield Snippet(str(page.relative_to(ROOT)), number + 1, found[2], text)
+            named = re.match(r"(?::\w+:.*\n)*?:name: (.+)", body)
+            name = named[1] if named else ""
+            yield Snippet(str(page.relative_to(ROOT)), number + 1, found[2], text, name)
 
 
 def _indented(lines: list[str], indent: int) -> Iterator[str]:
@@ -47,8 +50,19 @@ def _indented(lines: list[str], indent: int) -> Iterator[str]:
 
 
 def in_language(language: str) -> list[Snippet]:
-    """All code blocks of all pages in one language."""
-    return [one for page in PAGES for one in snippets(page) if one.language == language]
+    """All code blocks of all pages in one language that stand by themselves."""
+    found = [one for page in PAGES for one in snippets(page) if one.language == language]
+    return [one for one in found if not _belongs_to_others(one)]
+
+
+def _belongs_to_others(one: Snippet) -> bool:
+    """Whether it is one of the files that a page builds something of; `test_howto` runs them together."""
+    return bool(one.name) and one.page.startswith("docs/howto/")
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """The files that a page builds something of, by their names."""
+    return {one.name: one.text for one in snippets(page) if one.name}
 
 
 def commands(snippet: Snippet) -> Iterator[list[str]]:

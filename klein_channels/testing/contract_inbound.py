@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -99,11 +100,14 @@ class InboundContract(Subject):
 
     def test_different_events_have_different_keys(self) -> None:
         """What is told by two of `different()` is never taken for one."""
-        channel = self.make_channel()
+        channel, kinds = self.make_channel(), Counter[str]()
         seen: dict[bytes, bytes] = {}
         for body in self.different():
-            for key in set(_keys(channel, self.events_of(channel, self.signed(body)))):
+            events = self.events_of(channel, self.signed(body))
+            kinds.update({event.kind for event in events})
+            for key in set(_keys(channel, events)):
                 self.assertEqual(seen.setdefault(key, body), body, "two events have one key")
+        self.assertTrue(any(number > 1 for number in kinds.values()), "different() has no two of one kind")
 
     # What the checks share
 

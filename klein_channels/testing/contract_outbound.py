@@ -136,14 +136,14 @@ class OutboundContract(Subject):
         waiting = list(results)
         return self.run_steps(steps, lambda call: waiting.pop(0) if len(waiting) > 1 else waiting[0])[1]
 
-    def _answers(self) -> list[bytes]:
+    def _answers(self) -> list[CallResult]:
         """What the platform says to one of each."""
-        platform, answers = self.make_platform(), []
+        platform = self.make_platform()
+        answers: list[CallResult] = []
 
         def answer(call: Call) -> CallResult:
-            result = platform(call)
-            answers.append(result.body)
-            return result
+            answers.append(platform(call))
+            return answers[-1]
 
         for part in self._shown_parts():
             self.run_steps(self.make_channel().send(self.outgoing(part)), answer)

@@ -12,7 +12,7 @@ import msgspec
 from ..channel import Channel, Steps
 from ..errors import VerificationError
 from ..intake import is_turn
-from ..model import Address, AnyEvent, AnyPart, Call, Outgoing, WebhookRequest
+from ..model import Address, AnyEvent, AnyPart, Call, CallResult, Outgoing, WebhookRequest
 from .hostile import ONE_OF_EACH
 from .platforms import Platform
 from .steps import T, drive
@@ -70,7 +70,7 @@ class Subject(Case):
         return []
 
     def different(self) -> Sequence[bytes]:
-        """Bodies that tell of different events, each of its own."""
+        """Bodies that tell of different events, each of its own; at least two of one kind."""
         return self.bodies()
 
     def address(self) -> Address:
@@ -105,10 +105,12 @@ class Subject(Case):
 
     def run_steps(self, steps: Steps[T], platform: Platform) -> tuple[list[Call], T]:
         """The calls that `steps` make, each of which is in order, and what they return."""
-        calls, value = drive(steps, platform)
-        for call in calls:
+
+        def answer(call: Call) -> CallResult:
             self.assert_in_order(call)
-        return calls, value
+            return platform(call)
+
+        return drive(steps, answer)
 
     def assert_in_order(self, call: Call) -> None:
         """Trust is for configured addresses, and credentials for nobody else."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
+
 from ..model import (
     JSON,
     AnyPart,
@@ -34,7 +36,7 @@ from ..model import (
 )
 
 try:
-    from hypothesis import HealthCheck, given, settings
+    from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
     from hypothesis.errors import HypothesisWarning
 except ImportError:
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 Strategy: TypeAlias = st.SearchStrategy[Any]
+PHASES = (Phase.generate, Phase.target, Phase.shrink)
 METHODS = st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "get", ""]) | st.text(max_size=6)
 JSON_VALUES: Strategy = st.recursive(
     st.none()
@@ -91,7 +94,13 @@ def for_all(check: Callable[..., None], *strategies: Strategy, examples: int = 1
         check(*values)
 
     settled = settings(
-        deadline=None, derandomize=True, database=None, max_examples=examples, suppress_health_check=slow
+        deadline=None,
+        derandomize=True,
+        database=None,
+        max_examples=examples,
+        phases=PHASES,
+        report_multiple_bugs=False,
+        suppress_health_check=slow,
     )
     with warnings.catch_warnings():
         # A long text that breaks a promise is shown cut, and that is no failure of its own.
@@ -239,19 +248,24 @@ NO_ANSWER = CallResult(outcome="unknown", error="the connection\nwas lost")
 GARBAGE = b"<html>\xff an answer of some proxy</html>"
 
 
-def results_like(bodies: Sequence[bytes]) -> Strategy:
-    """Any result of a call, its body often nearly one of `bodies`."""
+def results_like(answers: Sequence[CallResult]) -> Strategy:
+    """Any result of a call; many are nearly one of `answers`."""
     names = st.sampled_from(["Retry-After", "retry-after", "Content-Type", "Location", "X-RateLimit-Reset"])
     values = st.text(max_size=10) | st.sampled_from(
-        ["0", "-1", "1e9", "9" * 5000, "٣", "nan", "5", "application/json"]
+        ["0", "-1", "1e9", "9" * 5000, "٣", "nan", "5", "text/html"]
     )
-    return st.builds(
+    statuses = [200, 201, 202, 204, 301, 400, 401, 403, 404, 409, 410, 413, 429, 500, 503, 599]
+    bodies = bodies_like([*(answer.body for answer in answers), b"{}"])
+    strange = st.builds(
         CallResult,
         outcome=st.sampled_from(["answered"] * 5 + ["not_sent", "unknown"]),
-        status=st.sampled_from(
-            [200, 201, 202, 204, 301, 400, 401, 403, 404, 409, 410, 413, 429, 500, 503, 599]
-        ),
+        status=st.sampled_from(statuses),
         headers=st.lists(st.tuples(names, values), max_size=3).map(tuple),
-        body=bodies_like([*bodies, b"{}"]),
+        body=bodies,
         error=st.text(max_size=20),
     )
+    return strange | st.builds(_with_body, st.sampled_from(answers), bodies) if answers else strange
+
+
+def _with_body(result: CallResult, body: bytes) -> CallResult:
+    return msgspec.structs.replace(result, body=body)
