@@ -54,6 +54,7 @@ MOST_BYTES = 16 << 20
 _REPLIES = ("response", "rest")
 
 CAPABILITIES = Capabilities(
+    dialect="own",
     text_limit=TEXT_LIMIT,
     # Twilio says characters; emoji of two units may count as two.
     text_unit="utf16",

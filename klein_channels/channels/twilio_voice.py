@@ -41,6 +41,7 @@ _SPEECH_TIMEOUT = re.compile(r"auto|[1-9][0-9]{0,2}")
 _KEYS = re.compile(r"[0-9#*]*")
 
 CAPABILITIES = Capabilities(
+    dialect="own",
     text_limit=3000,
     media=frozenset({"image", "audio", "video", "file"}),
     location=True,

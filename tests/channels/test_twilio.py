@@ -514,7 +514,7 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(fields_of(call)["StatusCallback"], f"{URL}?reply=inst-7")
 
     def test_markdown_is_what_each_can_show(self) -> None:
-        bold = Text(text="**hi** there", format="markdown")
+        [bold] = fit(Message(parts=(Text(text="**hi** there", format="markdown"),)), channel().capabilities)
         self.assertEqual(fields_of(calls(bold)[0])["Body"], "hi there")
         self.assertEqual(fields_of(calls(bold, peer=f"whatsapp:{THEM}")[0])["Body"], "*hi* there")
 
