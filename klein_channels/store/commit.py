@@ -1,15 +1,16 @@
 """
 Group commit: one thread that owns the writing connection and commits whatever came meanwhile.
 
-Work is a function of the connection. All that arrived while the former commit ran shares the next
-one; a piece that fails is rolled back alone, so that it fails nobody else. Results cross back to the
-caller's thread once per commit, in order.
+Work is a function of the connection. All that arrived while the former commit ran, and in a moment
+after it, shares the next one; a piece that fails is rolled back alone, so that it fails nobody else.
+Results cross back to the caller's thread once per commit, in order.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -22,6 +23,8 @@ from ..errors import StoreUnavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
+GATHER = 0.003
+"""Seconds for which a busy committer lets work come together before it commits."""
 MOST_PER_COMMIT = 256
 """Pieces of work in one transaction: a bound on how long the others wait for it."""
 
@@ -99,14 +102,20 @@ class GroupCommitter:
         self._call_from_thread(self._closed.callback, None)
 
     def _batches(self) -> Iterator[list[tuple[Work[Any], Deferred[Any]]]]:
+        siblings = False
         while True:
             first = self._queue.get()
             batch: list[tuple[Work[Any], Deferred[Any]]] = []
+            if siblings and first is not None:
+                # Where several came together, more are on their way: one commit for all of them costs
+                # a fraction of one for each. Who is alone does not wait.
+                time.sleep(GATHER)
             while first is not None:
                 batch.append(first)
                 if len(batch) == MOST_PER_COMMIT or self._queue.empty():
                     break
                 first = self._queue.get()
+            siblings = len(batch) > 1
             if batch:
                 yield batch
             if first is None:
