@@ -21,6 +21,7 @@ from typing import Any
 
 from ..model import Call, CallResult
 from .contract_abilities import AbilityContract
+from .contract_outbound import nobody
 from .harness import ChannelInMemory
 
 __all__ = ["ChannelContract"]
@@ -30,18 +31,24 @@ class ChannelContract(AbilityContract):
     """All that is asked of a channel, by itself and with a whole service around it."""
 
     def test_a_message_is_answered_once_however_often_it_comes(self) -> None:
-        """The service acknowledges each delivery, and a redelivery makes no second answer."""
+        """The service acknowledges each delivery; a redelivery makes no second answer, but gets the first."""
         request, _ = self.talking
-        kit = self._kit()
+        kit, answers = self._kit(), set()
         for _ in range(3):
-            status = kit.receive(request)
-            self.assertTrue(status is not None and 200 <= status < 300, f"answered {status}")
+            asked = kit.asked(request)
+            self.assertTrue(
+                asked.status is not None and 200 <= asked.status < 300, f"answered {asked.status}"
+            )
+            answers.add(asked.body)
             kit.advance(120)
-        self.assertEqual(len(kit.shown), 1)
-        self.assertEqual(kit.outbox(), ["sent"])
+        self.assertEqual(len(answers), 1)
+        if not self.only_answers:
+            self.assertEqual((len(kit.shown), kit.outbox()), (1, ["sent"]))
 
     def test_a_platform_that_was_away_gets_the_answer_later(self) -> None:
         """A reply that could not be sent is sent when it can."""
+        if self.only_answers:
+            return
         request, _ = self.talking
         platform, away = self.make_platform(), [True]
 
@@ -70,7 +77,8 @@ class ChannelContract(AbilityContract):
 
     def _kit(self, platform: Any = None) -> ChannelInMemory:
         channel = self.make_channel()
-        kit = ChannelInMemory(_echo, channel, platform or self.make_platform(), prefix="/contract")
+        platform = platform or (nobody if self.only_answers else self.make_platform())
+        kit = ChannelInMemory(_echo, channel, platform, **self.service_settings)
         kit.advance(self.now - kit.clock.seconds())
         self.addCleanup(kit.kill)
         return kit

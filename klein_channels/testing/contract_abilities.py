@@ -149,8 +149,7 @@ class AbilityContract(InboundContract, OutboundContract):
         several: tuple[tuple[Outgoing, ...], ...] = ((), *((one,) for one in sends), sends)
         for outgoing in several:
             self.assertIsInstance(channel.answer(request, outgoing), WebhookResponse)
-        if not channel.capabilities.answers_only:
-            self.assertLess(channel.answer_later(request, event.id).status, 500)
+        self.assertLess(channel.answer_later(request, event.id).status, 500)
 
     def test_accounts_are_known_or_not(self) -> None:
         """`KnowsAccounts`: the one that is talked to is known; no account whatever is an accident."""

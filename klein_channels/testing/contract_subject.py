@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -38,6 +38,8 @@ class Subject(Case):
     """Those of `secrets` that the platform wants in the address of a call."""
     trigger_kinds: Sequence[str] = ("text",)
     """The kinds that `trigger` knows, if the channel has it."""
+    service_settings: Mapping[str, Any] = {"prefix": "/contract"}
+    """What a service around the channel is given, like `public_url` where signatures cover the address."""
     now: float = 1_790_000_000.0
     """The time at which what `signed` makes is verified."""
 
@@ -88,6 +90,11 @@ class Subject(Case):
                 if is_turn(event, channel.options):
                     return request, event
         raise AssertionError("none of accepted() has an event that an agent answers")
+
+    @property
+    def only_answers(self) -> bool:
+        """Whether replies travel in answers alone: then there is no platform to ask."""
+        return self.make_channel().capabilities.answers_only
 
     def believed(self, request: WebhookRequest, channel: Channel | None = None) -> bool:
         """Whether `request` is verified; a refusal is in order, or this fails."""

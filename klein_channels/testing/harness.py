@@ -152,7 +152,11 @@ class ChannelInMemory:
     # In
 
     def receive(self, request: WebhookRequest) -> int | None:
-        """Post `request` to the channel's own URL; the status of the answer, None if there is none."""
+        """Bring `request` to the channel's own URL; the status of the answer, None if there is none."""
+        return self.asked(request).status
+
+    def asked(self, request: WebhookRequest) -> Asked:
+        """The same, with all of the answer; it may come later."""
         query = f"?{request.query}" if request.query else ""
         target = f"{self._settings.get('prefix', '/app')}/{self.channel.name}/webhook{query}"
         lines = [f"{request.method} {target} HTTP/1.1".encode("latin-1"), b"Host: bot.example"]
@@ -160,7 +164,7 @@ class ChannelInMemory:
         lines += [b"Content-Length: %d" % len(request.body), b"", request.body]
         asked = self.raw(b"\r\n".join(lines))
         self.settle()
-        return asked.status
+        return asked
 
     def trigger(self, kind: str = "text", text: str = "hi") -> int | None:
         """Receive what a channel that plays its own platform makes of `kind` and `text`."""
