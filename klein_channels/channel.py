@@ -25,7 +25,9 @@ from .errors import ConfigError
 from .model import (
     JSON,
     Address,
+    AnyControl,
     AnyEvent,
+    AnyPart,
     Call,
     CallResult,
     Context,
@@ -251,6 +253,22 @@ class Answers(Protocol):
         (`capabilities.answers_only`) the response makes it ask again, and the request with which it
         does so is `Received(joins=event)`.
         """
+
+
+@runtime_checkable
+class CarriesSome(Protocol):
+    """A platform that `Answers`, but takes some kinds of replies the other way only."""
+
+    def carries(self, outgoing: tuple[Outgoing, ...]) -> int:
+        """How many of `outgoing`, from the first on, the answer can carry."""
+
+
+@runtime_checkable
+class ShowsControls(Protocol):
+    """A platform that is told of the end of a conversation, or of a human taking over."""
+
+    def part_for(self, control: AnyControl) -> AnyPart | None:
+        """What tells it, as a part that follows the agent's words; None for what it need not know."""
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .channel import Answers
+from .channel import Answers, CarriesSome
 from .model import Outgoing, WebhookRequest, WebhookResponse
 from .store import Claim, Store
 
@@ -79,6 +79,7 @@ class Exchanges:
         elif found.response is not None:
             response = _responses.decode(found.response)
             self._tell(key, lambda waiter: response)
+            self._let_go(key[0])
 
     def _tell(self, key: Key, response: Callable[[_Waiter], WebhookResponse]) -> None:
         for waiter in self._waiting.pop(key, []):
@@ -124,14 +125,15 @@ class _Waiter:
         if not self.answer.called:
             self.answer.callback(response)
 
-    def render(self, now: Callable[[], float]) -> Callable[[tuple[Claim, ...]], bytes]:
-        """What makes the response of the replies; pure."""
+    def render(self, now: Callable[[], float]) -> Callable[[tuple[Claim, ...]], tuple[bytes, int]]:
+        """What makes the response of the replies, and says how many of them it carries; pure."""
         channel, request = self.channel, self.request
         at = now()
 
-        def rendered(claims: tuple[Claim, ...]) -> bytes:
+        def rendered(claims: tuple[Claim, ...]) -> tuple[bytes, int]:
             outgoing = tuple(_outgoing(claim, at) for claim in claims)
-            return msgspec.json.encode(channel.answer(request, outgoing))
+            carried = channel.carries(outgoing) if isinstance(channel, CarriesSome) else len(outgoing)
+            return msgspec.json.encode(channel.answer(request, outgoing[:carried])), carried
 
         return rendered
 

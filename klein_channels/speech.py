@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import msgspec
 from twisted.internet.defer import Deferred
 
-from .channel import Answers, Channel, able
+from .channel import Answers, Channel, ShowsControls, able
 from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
@@ -184,8 +185,16 @@ class Speech:
             if isinstance(item, Message):
                 messages += [*self._rest(), item] if self._owner is None else []
             else:
+                messages += self._shown(item)
                 self._obey(item)
         return messages
+
+    def _shown(self, control: AnyControl) -> list[Message]:
+        """What a platform is told of a control, behind the words that went before it."""
+        if self._owner is not None or not able(self._channel, ShowsControls):
+            return []
+        part = cast("ShowsControls", self._channel).part_for(control)
+        return [*self._rest(), Message(parts=(part,))] if part is not None else []
 
     def _obey(self, control: AnyControl) -> None:
         if isinstance(control, Delta):

@@ -4,7 +4,17 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.model import Call, Handoff, Outgoing, Received, Sent, WebhookRequest, WebhookResponse
+from klein_channels.model import (
+    Call,
+    EndConversation,
+    Handoff,
+    Outgoing,
+    Received,
+    Sent,
+    Text,
+    WebhookRequest,
+    WebhookResponse,
+)
 from klein_channels.policy import Policy
 from klein_channels.service import ChannelService
 from klein_channels.store.sqlite import SQLiteStore
@@ -67,6 +77,7 @@ class Agent:
 class ExchangeCase(SynchronousTestCase):
     capabilities = {}  # noqa: RUF012
     tries = 3
+    channel_class = AnsweringChannel
 
     def setUp(self):
         self.path = self.mktemp()
@@ -77,7 +88,7 @@ class ExchangeCase(SynchronousTestCase):
     def start(self):
         self.clock.callFromThread = lambda function, *args: function(*args)
         self.agent, self.calls = Agent(), Calls()
-        self.channel = AnsweringChannel(**self.capabilities)
+        self.channel = self.channel_class(**self.capabilities)
         self.store = SQLiteStore(self.path)
         self.service = ChannelService(
             [self.channel], self.agent, store=self.store, reactor=self.clock, now=self.clock.seconds,
@@ -185,6 +196,30 @@ class AnswerTests(ExchangeCase):
     def test_a_refused_store_is_503_and_no_exchange(self):
         self.store._max_waiting = 0
         self.assertEqual(self.successResultOf(self.post("e1 hi")).status, 503)
+
+
+class CarriesOne(AnsweringChannel):
+    """An answer has room for one reply; the end of a conversation is told with a part."""
+
+    def carries(self, outgoing):
+        return min(len(outgoing), 1)
+
+    def part_for(self, control):
+        return Text(text="[hang up]") if isinstance(control, EndConversation) else None
+
+
+class PartialTests(ExchangeCase):
+    channel_class = CarriesOne
+
+    def test_what_the_answer_cannot_carry_goes_the_other_way(self):
+        answer = self.post("e1 hi")
+        self.agent.answer(["one", "two", "three"])
+        self.assertEqual((self.body(answer), self.calls.texts), ("one", ["two", "three"]))
+
+    def test_the_end_of_a_conversation_is_told_behind_the_words(self):
+        answer = self.post("e1 hi")
+        self.agent.answer(["bye", EndConversation()])
+        self.assertEqual((self.body(answer), self.calls.texts), ("bye", ["[hang up]"]))
 
 
 class ApologyTests(ExchangeCase):

@@ -233,9 +233,16 @@ class Store(Protocol):
         """Commit a message that nobody asked for; False if one with the same `key` was there."""
 
     def answer_exchange(
-        self, conversation: str, event: str, render: Callable[[tuple[Claim, ...]], bytes], now: float
+        self,
+        conversation: str,
+        event: str,
+        render: Callable[[tuple[Claim, ...]], tuple[bytes, int]],
+        now: float,
     ) -> Deferred[Exchange | None]:
-        """Make one response of the replies to `event` if its turn has ended, and keep it."""
+        """Make one response of the replies to `event` if its turn has ended, and keep it.
+
+        `render` is pure; what it does not carry goes the channel's other way.
+        """
 
     def close_exchange(self, conversation: str, event: str, now: float) -> Deferred[None]:
         """Nobody waits any more: let the replies go the channel's other way, if it has one."""

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from . import Claim, Exchange
 from .outbox import NEVER, OPEN, claim_of_row
 
-Render = Callable[[tuple[Claim, ...]], bytes]
+Render = Callable[[tuple[Claim, ...]], tuple[bytes, int]]
+"""Makes the response of replies; how many of them, from the first, it carries. Pure."""
 
 
 def open_exchange(db: sqlite3.Connection, conversation: str, event: str, only: bool, now: float) -> None:
@@ -46,7 +47,8 @@ def answer_exchange(
 ) -> Exchange | None:
     """Make one response of the replies to an event whose turn has ended, and keep it.
 
-    `render` is pure. The response that is there already stays; None if there never was an exchange.
+    What it cannot carry goes the other way. The response that is there already stays; None if there
+    never was an exchange.
     """
     found = read_exchange(db, conversation, event)
     if found is None or found.state != "ready":
@@ -61,8 +63,10 @@ def answer_exchange(
         withheld = [row["id"] for row in rows if not row["final_word"]]
         _end(db, withheld, "withheld", now)
         rows = [row for row in rows if row["final_word"]]
-    response = render(tuple(claim_of_row(db, instance, row["id"]) for row in rows))
-    _end(db, [row["id"] for row in rows], "sent", now)
+    response, carried = render(tuple(claim_of_row(db, instance, row["id"]) for row in rows))
+    _end(db, [row["id"] for row in rows[:carried]], "sent", now)
+    for row in rows[carried:]:
+        db.execute("UPDATE outbox SET due_at = ? WHERE id = ?", (now, row["id"]))
     db.execute(
         "UPDATE exchange SET state = 'answered', response = ? WHERE conversation = ? AND event = ?",
         (response, conversation, event),
