@@ -27,7 +27,8 @@ def enqueue(db: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> 
 def move_cursor(db: sqlite3.Connection, cursor: Cursor) -> None:
     """Note how far a poll has read."""
     db.execute(
-        "INSERT INTO cursor (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+        "INSERT INTO cursor (name, value) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         (cursor.name, cursor.value),
     )
 
@@ -64,13 +65,14 @@ def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | 
 
 def _touch(db: sqlite3.Connection, arrival: Arrival, now: float) -> Owner:
     """Note what a person or a handover did to the conversation; the owner afterwards."""
-    last = (arrival.event.id, now) if arrival.by_person else (None, None)
+    last_id, last_at = (arrival.event.id, now) if arrival.by_person else (None, None)
     row = db.execute(
-        "INSERT INTO conversation (key, owner, last_id, last_at) VALUES (?1, coalesce(?2, 'bot'), ?3, ?4)"
-        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(?2, owner), last_id = coalesce(?3, last_id),"
-        " last_at = coalesce(?4, last_at) RETURNING owner,"
-        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = ?1 AND {HELD}) AS held",
-        (arrival.conversation, arrival.owner, *last),
+        "INSERT INTO conversation (key, owner, last_id, last_at)"
+        " VALUES (:key, coalesce(:owner, 'bot'), :last_id, :last_at)"
+        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(:owner, owner),"
+        " last_id = coalesce(:last_id, last_id), last_at = coalesce(:last_at, last_at) RETURNING owner,"
+        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND {HELD}) AS held",
+        {"key": arrival.conversation, "owner": arrival.owner, "last_id": last_id, "last_at": last_at},
     ).fetchone()
     if arrival.by_person and row["held"]:
         # A person is here again: what the platform refused for this conversation may pass now.
@@ -108,9 +110,9 @@ def _open_turn(db: sqlite3.Connection, key: str) -> Row | None:
     """The turn that was begun here and has not ended, else the first one that is to be replayed."""
     row: Row | None = db.execute(
         "SELECT * FROM turn WHERE id = coalesce("
-        "(SELECT id FROM turn WHERE conversation = ?1 AND state IN ('running', 'retry')),"
-        " (SELECT min(id) FROM turn WHERE conversation = ?1 AND state = 'queued'))",
-        (key,),
+        "(SELECT id FROM turn WHERE conversation = :key AND state IN ('running', 'retry')),"
+        " (SELECT min(id) FROM turn WHERE conversation = :key AND state = 'queued'))",
+        {"key": key},
     ).fetchone()
     return row
 
@@ -133,14 +135,14 @@ def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
     """What came, or was begun, before a human took over is the human's."""
     db.execute("UPDATE inbox SET state = 'withheld' WHERE conversation = ? AND state = 'waiting'", (key,))
     db.execute(
-        "UPDATE turn SET state = 'withheld', ended_at = ?1"
-        " WHERE (conversation = ?2 AND state IN ('running', 'retry'))"
-        " OR (conversation = ?2 AND state = 'queued')",
-        (now, key),
+        "UPDATE turn SET state = 'withheld', ended_at = :now"
+        " WHERE (conversation = :key AND state IN ('running', 'retry'))"
+        " OR (conversation = :key AND state = 'queued')",
+        {"now": now, "key": key},
     )
     db.execute(
-        "UPDATE outbox SET state = 'sent', settled_at = ?1"
-        f" WHERE conversation = ?2 AND state IN {OPEN} AND state = 'streaming'",
+        "UPDATE outbox SET state = 'sent', settled_at = ?"
+        f" WHERE conversation = ? AND state IN {OPEN} AND state = 'streaming'",
         (now, key),
     )
 
@@ -260,11 +262,20 @@ def _say(
 def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> bool:
     """End a turn with its last replies; False, and nothing, if the turn is not the caller's."""
     ended = db.execute(
-        "UPDATE turn SET state = ?1, due_at = ?2, error = ?3, failures = failures + ?4,"
-        " first_failure = coalesce(?7, first_failure, CASE WHEN ?4 THEN ?5 END),"
-        " ended_at = CASE WHEN ?1 = 'retry' THEN NULL ELSE ?5 END"
-        " WHERE id = ?6 AND attempt = ?8 AND state = 'running'",
-        (end.state, end.due_at, end.error, int(end.failed), now, turn.id, end.first_failure, turn.attempt),
+        "UPDATE turn SET state = :state, due_at = :due_at, error = :error, failures = failures + :failed,"
+        " first_failure = coalesce(:first_failure, first_failure, CASE WHEN :failed THEN :now END),"
+        " ended_at = CASE WHEN :state = 'retry' THEN NULL ELSE :now END"
+        " WHERE id = :id AND attempt = :attempt AND state = 'running'",
+        {
+            "state": end.state,
+            "due_at": end.due_at,
+            "error": end.error,
+            "failed": int(end.failed),
+            "first_failure": end.first_failure,
+            "now": now,
+            "id": turn.id,
+            "attempt": turn.attempt,
+        },
     )
     if ended.rowcount == 0:
         return False
@@ -313,8 +324,8 @@ def _note_offers(db: sqlite3.Connection, key: str, offers: Sequence[str]) -> Non
 
 def _upsert(db: sqlite3.Connection, key: str, column: str, value: object) -> None:
     db.execute(
-        f"INSERT INTO conversation (key, {column}) VALUES (?1, ?2)"
-        f" ON CONFLICT (key) DO UPDATE SET {column} = ?2",
+        f"INSERT INTO conversation (key, {column}) VALUES (?, ?)"
+        f" ON CONFLICT (key) DO UPDATE SET {column} = excluded.{column}",
         (key, value),
     )
 

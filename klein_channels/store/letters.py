@@ -77,9 +77,9 @@ def redrive(db: sqlite3.Connection, letter_id: str, action: Literal["replay", "d
         )
     else:
         done = db.execute(
-            "UPDATE outbox SET state = 'waiting', due_at = ?1, first_at = ?1, settled_at = NULL,"
-            " repeated = 0 WHERE id = ?2 AND state = 'dead'",
-            (now, number),
+            "UPDATE outbox SET state = 'waiting', due_at = :now, first_at = :now, settled_at = NULL,"
+            " repeated = 0 WHERE id = :id AND state = 'dead'",
+            {"now": now, "id": number},
         )
     return done.rowcount == 1
 
@@ -151,8 +151,8 @@ def _letter(db: sqlite3.Connection, row: Row) -> DeadLetter:
     if row["kind"] == "turn":
         bodies = db.execute(
             "SELECT event FROM inbox JOIN turn ON inbox.id BETWEEN first_event AND last_event"
-            " WHERE turn.id = ?1 AND inbox.turn = ?1 ORDER BY inbox.id",
-            (row["id"],),
+            " WHERE turn.id = :turn AND inbox.turn = :turn ORDER BY inbox.id",
+            {"turn": row["id"]},
         )
         content = [msgspec.json.decode(body["event"]) for body in bodies]
     else:

@@ -170,6 +170,6 @@ def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, n
 def postpone(db: sqlite3.Connection, key: str, until: float) -> None:
     """Let the open replies of a conversation wait until `until`."""
     db.execute(
-        f"UPDATE outbox SET due_at = ?1 WHERE conversation = ?2 AND {WAITING} AND due_at < ?1",
-        (until, key),
+        f"UPDATE outbox SET due_at = :until WHERE conversation = :key AND {WAITING} AND due_at < :until",
+        {"until": until, "key": key},
     )

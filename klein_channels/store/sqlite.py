@@ -357,10 +357,10 @@ def _take_over(db: sqlite3.Connection, now: float, unknown_until: float) -> None
         (unknown_until,),
     )
     db.execute(
-        "UPDATE turn SET state = 'retry', due_at = ?1, failures = failures + 1,"
-        " first_failure = coalesce(first_failure, ?1), error = 'the server ended during this turn'"
+        "UPDATE turn SET state = 'retry', due_at = :now, failures = failures + 1,"
+        " first_failure = coalesce(first_failure, :now), error = 'the server ended during this turn'"
         " WHERE state IN ('running', 'retry') AND state = 'running'",
-        (now,),
+        {"now": now},
     )
     exchanges.close_all(db, now)
 

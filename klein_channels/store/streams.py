@@ -42,8 +42,8 @@ def insert_stream(db: sqlite3.Connection, conversation: str, turn: int, reply: R
 def note_stream(db: sqlite3.Connection, claim: Claim, name: str | None) -> None:
     """Note what the platform calls what it shows; without a name, that it shows nothing."""
     db.execute(
-        "UPDATE outbox SET mids = ?1, growing = ?1 IS NOT NULL WHERE id = ?2 AND state = 'streaming'",
-        (msgspec.json.encode([name]) if name is not None else None, claim.row),
+        "UPDATE outbox SET mids = :mids, growing = :mids IS NOT NULL WHERE id = :id AND state = 'streaming'",
+        {"mids": msgspec.json.encode([name]) if name is not None else None, "id": claim.row},
     )
 
 
