@@ -24,7 +24,14 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-COPIED = ("klein_channels", "tests/__init__.py", "tests/promises")
+COPIED = (
+    "klein_channels",
+    "tests/__init__.py",
+    "tests/doubles.py",
+    "tests/test_exchanges.py",
+    "tests/test_live.py",
+    "tests/promises",
+)
 AT_ONCE = 2
 DEADLINE = 60.0
 """Seconds for the tests of one mutant."""
