@@ -12,7 +12,6 @@ from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening_service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -34,16 +33,13 @@ from .observers import Observer, Observers
 from .policy import Policy
 from .polling import Polling
 from .replies import read_reply
-from .store import STORE_RETRY, Arrival, Reply, StartedTurn, Store, open_url
+from .store import Arrival, Due, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
 from .store.sqlite import SQLiteStore
 from .transport import HttpTransport, LiveScreen, shows_growth
+from .upkeep import Upkeep
 
 _log = Logger()
-DUE_AT_ONCE = 1000
-"""Conversations that one poll wakes at most; the next poll wakes the next."""
-EXCHANGE_PATIENCE = 600.0
-"""Seconds for which replies wait that travel in answers only."""
 LAST_WORDS = 1.0
 """Seconds that each of the last steps of a stop may take: giving up, the store, the connections."""
 
@@ -99,7 +95,6 @@ class ChannelService(MultiService):
         self._draining = False
         self._started = False
         self._listens = False
-        self._read_trouble = ""
         self._write_trouble = ""
         self._webhooks: Any = None
         self._site: Any = None
@@ -159,7 +154,7 @@ class ChannelService(MultiService):
             return ["stopping"]
         if not self._started:
             return ["not started"]
-        troubles = dict.fromkeys((self._write_trouble, self._read_trouble))
+        troubles = dict.fromkeys((self._write_trouble, self._upkeep.trouble))
         return [f"store: {trouble}" for trouble in troubles if trouble]
 
     # -- starting and stopping
@@ -185,7 +180,8 @@ class ChannelService(MultiService):
         self._started = True
         self._tell_settings()
         MultiService.startService(self)
-        self._take_up()
+        self._polls.start()
+        self._upkeep.start()
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, let turns and sends end, write down the rest; in `policy.drain` seconds."""
@@ -240,6 +236,8 @@ class ChannelService(MultiService):
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
+        horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
+        self._upkeep = Upkeep(self._store, self.policy, horizon=horizon, wake=self._wake, **times)
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
 
     def _tell_settings(self) -> None:
@@ -272,29 +270,6 @@ class ChannelService(MultiService):
         store.open(self._now())
         return store
 
-    def _take_up(self) -> None:
-        self._polling = LoopingCall(self._poll)
-        self._polling.clock = self.reactor
-        self._purging = LoopingCall(self._purge)
-        self._purging.clock = self.reactor
-        self._polls.start()
-        self._wake_what_waits()
-        for loop, interval in (
-            (self._polling, self.policy.poll_interval),
-            (self._purging, self.policy.purge_interval),
-        ):
-            loop.start(interval, now=False).addErrback(lambda f: _log.failure("a periodic task ended", f))
-
-    def _wake_what_waits(self) -> None:
-        """Take up what a former server left; again, until the store tells."""
-
-        def failed(failure: Failure) -> None:
-            self._in_trouble(failure)
-            if not self._draining:
-                self.reactor.callLater(STORE_RETRY, self._wake_what_waits)
-
-        self._store.waiting().addCallback(self._wake_all).addErrback(failed)
-
     async def _stop(self) -> None:
         self._draining = True
         if self._site is not None:
@@ -303,9 +278,7 @@ class ChannelService(MultiService):
         if not self._started:
             return
         self._started = False
-        for loop in (self._polling, self._purging):
-            if loop.running:
-                loop.stop()
+        self._upkeep.stop()
         self._polls.stop()
         await self._drained()
         if self._site is not None:
@@ -383,33 +356,11 @@ class ChannelService(MultiService):
     def _screen_of(self, channel: Channel) -> Screen | None:
         return LiveScreen(channel, self._http, self.policy) if shows_growth(channel) else None
 
-    def _poll(self) -> Deferred[None]:
-        due = self._store.due(self._now(), DUE_AT_ONCE)
-        return due.addCallback(self._wake_all).addErrback(self._in_trouble)
-
-    def _wake_all(self, due: Any) -> None:
-        self._read_trouble = ""
+    def _wake(self, due: Due) -> None:
         for key in due.turns:
             self._conversations.wake(key)
         for key in due.replies:
             self._deliveries.wake(key)
-
-    def _purge(self) -> Deferred[Any]:
-        return Deferred.fromCoroutine(self._purge_chunks()).addErrback(self._in_trouble)
-
-    async def _purge_chunks(self) -> None:
-        """Delete what is over, chunk by chunk, so that the writer is never held for long."""
-        now = self._now()
-        horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
-        seen_before = now - max(self.policy.retention, horizon)
-        await self._store.close_abandoned(now, now - EXCHANGE_PATIENCE)
-        while await self._store.purge(seen_before, now - self.policy.retention):
-            pass
-        await self._store.stats()
-
-    def _in_trouble(self, failure: Failure) -> None:
-        self._read_trouble = failure.getErrorMessage()
-        _log.error("the store does not answer: {reason}", reason=self._read_trouble)
 
     def _not_stored(self, reason: str) -> None:
         self._write_trouble = reason

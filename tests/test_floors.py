@@ -21,7 +21,7 @@ FLOORS = {
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents config",
     4: "intake exchanges observers live speech conversation delivery",
-    5: "web polling",
+    5: "web polling upkeep",
     6: "service",
     7: "run tap cli demo transcript provisioning testing",
     8: "agent",

@@ -1,0 +1,100 @@
+"""What a running server does again and again: wake what is due, delete what is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .policy import Policy
+from .store import STORE_RETRY, Due, Store
+
+_log = Logger()
+DUE_AT_ONCE = 1000
+"""Conversations that one poll wakes at most; the next poll wakes the next."""
+EXCHANGE_PATIENCE = 600.0
+"""Seconds for which replies wait that travel in answers only."""
+
+
+class Upkeep:
+    """Looks after one store. `wake` gets what is due; `horizon` is the longest of a redelivery (seconds).
+
+    `trouble` is why the store did not answer the last time, empty if it did.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        horizon: float,
+        wake: Callable[[Due], None],
+    ) -> None:
+        self.trouble = ""
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._now = now
+        self._horizon = horizon
+        self._wake = wake
+        self._loops: list[LoopingCall] = []
+        self._stopped = False
+
+    def start(self) -> None:
+        """Take up what a former server left, and go on from there."""
+        self._take_up()
+        for work, interval in (
+            (self._poll, self._policy.poll_interval),
+            (self._purge, self._policy.purge_interval),
+        ):
+            loop = LoopingCall(work)
+            loop.clock = self._clock
+            loop.start(interval, now=False).addErrback(lambda f: _log.failure("a periodic task ended", f))
+            self._loops.append(loop)
+
+    def stop(self) -> None:
+        """Leave the store alone."""
+        self._stopped = True
+        for loop in self._loops:
+            if loop.running:
+                loop.stop()
+
+    def _take_up(self) -> None:
+        """Wake what waits; again, until the store tells."""
+
+        def failed(failure: Failure) -> None:
+            self._failed(failure)
+            if not self._stopped:
+                self._clock.callLater(STORE_RETRY, self._take_up)
+
+        self._store.waiting().addCallback(self._answered).addErrback(failed)
+
+    def _poll(self) -> Deferred[None]:
+        due = self._store.due(self._now(), DUE_AT_ONCE)
+        return due.addCallback(self._answered).addErrback(self._failed)
+
+    def _answered(self, due: Due) -> None:
+        self.trouble = ""
+        self._wake(due)
+
+    def _purge(self) -> Deferred[Any]:
+        return Deferred.fromCoroutine(self._purge_chunks()).addErrback(self._failed)
+
+    async def _purge_chunks(self) -> None:
+        """Delete what is over, chunk by chunk, so that the writer is never held for long."""
+        now, retention = self._now(), self._policy.retention
+        await self._store.close_abandoned(now, now - EXCHANGE_PATIENCE)
+        while await self._store.purge(now - max(retention, self._horizon), now - retention):
+            pass
+        await self._store.stats()
+
+    def _failed(self, failure: Failure) -> None:
+        self.trouble = failure.getErrorMessage()
+        _log.error("the store does not answer: {reason}", reason=self.trouble)
