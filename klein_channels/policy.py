@@ -57,6 +57,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     typing_after: float = 1.0
     typing_every: float = 15.0
     typing_cancel: float = 0.3
+    resolve_deadline: float = 5.0
+    """What a turn waits for what the platform tells about its event; then it goes on without."""
     observer_deadline: float = 10.0
     observer_queue: int = 1000
     """Events of one conversation that may wait for observers; more are counted and dropped."""

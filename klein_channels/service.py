@@ -351,7 +351,7 @@ class ChannelService(MultiService):
         resolver = self._resolvers.get(channel.name)
         if resolver is None:
             return succeed(event)
-        return self._http.run(resolver.resolve(event), self.policy.send_deadline)
+        return self._http.run(resolver.resolve(event), self.policy.resolve_deadline)
 
     def _screen_of(self, channel: Channel) -> Screen | None:
         return LiveScreen(channel, self._http, self.policy) if shows_growth(channel) else None
