@@ -6,7 +6,7 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 MARKDOWN_NEEDS = ["markdown-it-py>=4.3"]
-TEST_NEEDS = ["hypothesis>=6.100", *MARKDOWN_NEEDS]
+TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS]
 CHECK_NEEDS = [
     "ruff==0.17.6",
     "mypy==2.4.1",

@@ -23,7 +23,7 @@ from .calling import Caller, caller_of, caller_of_handle_message
 class _DaemonThreadPool(ThreadPool):
     """A pool whose threads do not keep a process alive that was told to end."""
 
-    threadFactory = partial(threading.Thread, daemon=True)  # type: ignore[assignment]
+    threadFactory = staticmethod(partial(threading.Thread, daemon=True))  # type: ignore[assignment]
 
 
 def _daemon_pool(threads: int) -> ThreadPool:
