@@ -37,7 +37,7 @@ class TrustTests(PromiseCase):
         channel = Follower(
             [
                 "http://example.com/plain",
-                "https://127.0.0.1:9/",
+                "https://127.0.0.1:19/",
                 "https://[::1]/",
                 "https://169.254.169.254/latest/meta-data/",
                 "https://10.0.0.1/",
