@@ -333,7 +333,11 @@ class ProcessTestCase(TestCase):
     async def stop(self, program: Program) -> int:
         """Tell a program, or the daemon that it left behind, to end; its status."""
         if program.forks:
-            os.kill(self.daemon_pid() or 0, signal.SIGTERM)
+            daemon = self.daemon_pid()
+            if daemon is None:
+                # To signal 0 would be to signal the whole group of processes, these tests among them.
+                self.fail(f"the daemon left no number in its pid file:\n{self.log()}")
+            os.kill(daemon, signal.SIGTERM)
         else:
             self.signal(program, "TERM")
         return await self.status(program)
