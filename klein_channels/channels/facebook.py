@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
 from zlib import crc32
 
 import msgspec
 
 from ..channel import Capabilities, ChannelOptions, Steps
 from ..credentials import Credentials
-from ..errors import VerificationError
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
 from ..meta.outcomes import graph_outcome
 from ..meta.sends import action_body, send_body
+from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
     CallResult,
@@ -31,15 +30,13 @@ from ..model import (
     Refused,
     Video,
     WebhookRequest,
-    WebhookResponse,
     read_json,
 )
 from ..secret import Secret
-from ..signatures import check_hub_signature, hub_signature
+from ..signatures import hub_signature
 
 VIDEO_DEADLINE = 90.0
 """Seconds; the Graph itself waits 75 s for a video's address before it answers."""
-HANDSHAKE = ("hub.mode", "hub.verify_token", "hub.challenge")
 _VERIFY, _SECRET, _TOKENS = "verify (fb_verify)", "secret (fb_secret)", "page_tokens"
 _VERIFY_HINT = "choose a text, and enter the same as the webhook's verify token in the app dashboard"
 _SECRET_HINT = "copy the App Secret from Settings, Basic in the app dashboard"  # noqa: S105
@@ -117,9 +114,9 @@ class FacebookInput:
         self.name = name
         self.options = msgspec.structs.replace(options, debug_mode=True) if debug_mode else options
         credentials = Credentials(name)
-        self._verify_token = credentials.one(_VERIFY, fb_verify, _VERIFY_HINT)
+        verify_token = credentials.one(_VERIFY, fb_verify, _VERIFY_HINT)
         self._secrets = credentials.several(_SECRET, fb_secret, _SECRET_HINT)
-        self._allow_sha1 = allow_sha1
+        self._webhook = MetaWebhook("Messenger", verify_token, self._secrets, allow_sha1=allow_sha1)
         self._tokens = _read_tokens(credentials, name, page_tokens, fb_tokens, fb_access_token)
         self._graph = Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None)
         self._reader = EventReader(name, "page", self._tokens.covers)
@@ -151,46 +148,14 @@ class FacebookInput:
 
     def verify(self, request: WebhookRequest, now: float) -> None:
         """Prove that a handshake knows the verify token, or a notification the app secret."""
-        if request.method == "GET":
-            self._challenge(request)
-        elif request.method == "POST":
-            self._check_signature(request)
-        else:
-            raise VerificationError("Messenger sends GET and POST only", status=405)
+        self._webhook.verify(request)
 
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
-        if request.method == "GET":
-            response = WebhookResponse(
-                body=self._challenge(request).encode("utf-8", "surrogatepass"),
-                headers=((b"X-Content-Type-Options", b"nosniff"),),
-            )
+        response = self._webhook.handshake(request)
+        if response is not None:
             return Received(response=response)
         return Received(events=self._reader.read(read_json(request.body)))
-
-    def _challenge(self, request: WebhookRequest) -> str:
-        try:
-            asked = parse_qsl(request.query, keep_blank_values=True, max_num_fields=50)
-        except ValueError:
-            raise VerificationError("the handshake has too many parameters") from None
-        given = {name: value for name, value in asked if name in HANDSHAKE}
-        if len(given) < len([name for name, _ in asked if name in HANDSHAKE]):
-            raise VerificationError("a parameter of the handshake came twice")
-        if given.get("hub.mode") != "subscribe" or not given.get("hub.challenge"):
-            raise VerificationError("not a handshake: hub.mode or hub.challenge is missing or wrong")
-        if not self._verify_token.matches(given.get("hub.verify_token", "")):
-            raise VerificationError("the handshake's hub.verify_token is not the configured one")
-        return given["hub.challenge"]
-
-    def _check_signature(self, request: WebhookRequest) -> None:
-        signed = request.header_values(b"x-hub-signature-256")
-        weaker = request.header_values(b"x-hub-signature")
-        if signed or not weaker:
-            check_hub_signature(signed, request.body, self._secrets)
-        elif self._allow_sha1:
-            check_hub_signature(weaker, request.body, self._secrets, "sha1")
-        else:
-            raise VerificationError("only a SHA-1 signature came, which counts with allow_sha1 alone")
 
     # Out
 
