@@ -78,7 +78,11 @@ class Exchanges:
             self._tell(key, lambda waiter: waiter.channel.answer(waiter.request, ()))
         elif found.response is not None:
             response = _responses.decode(found.response)
-            self._tell(key, lambda waiter: response)
+            if found.carried and key not in self._waiting:
+                # All who waited left while it was stored; who comes from now on gets an answer without.
+                await self._store.recall_answer(*key, found.carried, self._now())
+            else:
+                self._tell(key, lambda waiter: response)
             self._let_go(key[0])
 
     def _tell(self, key: Key, response: Callable[[_Waiter], WebhookResponse]) -> None:

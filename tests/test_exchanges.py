@@ -74,6 +74,16 @@ class Agent:
         self.turns[number].callback(reply)
 
 
+def _after(held, answered):
+    return Deferred.fromCoroutine(_both(held, answered))
+
+
+async def _both(held, answered):
+    result = await answered
+    await held
+    return result
+
+
 class ExchangeCase(SynchronousTestCase):
     capabilities = {}  # noqa: RUF012
     tries = 3
@@ -160,6 +170,57 @@ class AnswerTests(ExchangeCase):
         self.failureResultOf(answer, CancelledError)
         self.agent.answer("one")
         self.assertEqual(self.calls.texts, ["one"])
+
+    def held_answers(self):
+        """Let the store answer exchanges, and tell of it only when the test fires what this returns."""
+        held, answer = Deferred(), self.store.answer_exchange
+        self.store.answer_exchange = lambda *given: _after(held, answer(*given))
+        return held
+
+    def test_a_client_that_hangs_up_while_its_answer_is_stored_gets_it_the_other_way(self):
+        answer = self.post("e1 hi")
+        held = self.held_answers()
+        self.agent.answer(["one", "two"])
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        held.callback(None)
+        self.assertEqual(self.calls.texts, ["one", "two"])
+        self.assertEqual(self.body(self.post("e1 hi")), "")
+
+    def test_an_answer_that_is_stored_as_the_deadline_passes_goes_the_other_way(self):
+        answer = self.post("e1 hi")
+        held = self.held_answers()
+        self.agent.answer("one")
+        self.clock.advance(10)
+        self.assertEqual(self.body(answer), "later e1")
+        held.callback(None)
+        self.assertEqual((self.calls.texts, self.states()), (["one"], ["sent"]))
+
+    def test_a_redelivery_that_hangs_up_as_it_gets_the_answer_again_recalls_nothing(self):
+        answer = self.post("e1 hi")
+        self.agent.answer("one")
+        self.assertEqual(self.body(answer), "one")
+        held = self.held_answers()
+        again = self.post("e1 hi")
+        again.cancel()
+        self.failureResultOf(again, CancelledError)
+        held.callback(None)
+        self.assertEqual((self.calls.texts, self.states()), ([], ["sent"]))
+
+    def test_what_other_answers_carried_is_not_recalled(self):
+        first = self.post("e1 hi")
+        self.agent.answer("one")
+        self.assertEqual(self.body(first), "one")
+        second = self.post("e2 hi")
+        held = self.held_answers()
+        self.agent.answer("two")
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        third = self.post("e3 hi")
+        held.callback(None)
+        self.assertEqual(self.calls.texts, ["two"])
+        self.agent.answer("three")
+        self.assertEqual((self.body(third), self.states()), ("three", ["sent"] * 3))
 
     def test_one_of_two_that_hangs_up_leaves_the_other_its_answer(self):
         first, second = self.post("e1 hi"), self.post("e1 hi")
@@ -249,6 +310,16 @@ class AnswersOnlyTests(ExchangeCase):
         self.agent.answer("one")
         self.assertEqual(self.calls.texts, [])
         self.assertEqual(self.body(self.post("join e1")), "one")
+
+    def test_an_answer_that_is_stored_as_the_deadline_passes_is_fetched(self):
+        self.post("e1 hi")
+        held, answer = Deferred(), self.store.answer_exchange
+        self.store.answer_exchange = lambda *given: _after(held, answer(*given))
+        self.agent.answer("one")
+        self.clock.advance(10)
+        held.callback(None)
+        self.store.answer_exchange = answer
+        self.assertEqual((self.body(self.post("join e1")), self.calls.texts), ("one", []))
 
     def test_what_nobody_fetches_expires(self):
         self.post("e1 hi")

@@ -60,6 +60,8 @@ class Exchange(Value, frozen=True, kw_only=True):
 
     state: Literal["open", "ready", "answered", "closed"]
     response: bytes | None = None
+    carried: tuple[int, ...] = ()
+    """The rows that the response carries, for the caller who had it made and nobody else."""
 
 
 class NotNow(Value, frozen=True, kw_only=True):
@@ -246,6 +248,14 @@ class Store(Protocol):
 
     def close_exchange(self, conversation: str, event: str, now: float) -> Deferred[None]:
         """Nobody waits any more: let the replies go the channel's other way, if it has one."""
+
+    def recall_answer(
+        self, conversation: str, event: str, carried: Sequence[int], now: float
+    ) -> Deferred[None]:
+        """Nobody got the answer with the rows `carried`: let them go the channel's other way.
+
+        Where there is none, the answer stays, to be fetched.
+        """
 
     def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
         """Claim the oldest unsent reply of a conversation; the claim checks its owner."""

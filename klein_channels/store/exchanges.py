@@ -8,7 +8,7 @@ that is closed lets its replies go the channel's other way.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import Claim, Exchange
 from .outbox import NEVER, OPEN, claim_of_row
@@ -71,7 +71,7 @@ def answer_exchange(
         "UPDATE exchange SET state = 'answered', response = ? WHERE conversation = ? AND event = ?",
         (response, conversation, event),
     )
-    return Exchange(state="answered", response=response)
+    return Exchange(state="answered", response=response, carried=tuple(row["id"] for row in rows[:carried]))
 
 
 def close_exchange(db: sqlite3.Connection, conversation: str, event: str, now: float) -> None:
@@ -86,6 +86,23 @@ def close_exchange(db: sqlite3.Connection, conversation: str, event: str, now: f
             f"UPDATE outbox SET due_at = ? WHERE conversation = ? AND state IN {OPEN} AND cause = ?"
             " AND due_at = ?",
             (now, conversation, event, NEVER),
+        )
+
+
+def recall_answer(
+    db: sqlite3.Connection, conversation: str, event: str, carried: Sequence[int], now: float
+) -> None:
+    """Who waited for an answer left while it was stored: nobody got it, and it goes the other way."""
+    recalled = db.execute(
+        "UPDATE exchange SET state = 'closed', response = NULL WHERE conversation = ? AND event = ?"
+        " AND state = 'answered' AND NOT answers_only",
+        (conversation, event),
+    )
+    for row in carried if recalled.rowcount else ():
+        db.execute(
+            "UPDATE outbox SET state = 'waiting', due_at = ?, settled_at = NULL, tries = tries - 1"
+            " WHERE id = ? AND state = 'sent'",
+            (now, row),
         )
 
 

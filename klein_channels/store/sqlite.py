@@ -282,6 +282,12 @@ class SQLiteStore:
         """Let the replies go the channel's other way, if it has one."""
         return self._write(lambda db: exchanges.close_exchange(db, conversation, event, now))
 
+    def recall_answer(
+        self, conversation: str, event: str, carried: Sequence[int], now: float
+    ) -> Deferred[None]:
+        """Let the rows of an answer that nobody got go the channel's other way."""
+        return self._write(lambda db: exchanges.recall_answer(db, conversation, event, carried, now))
+
     def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
         """Let replies expire that were not fetched."""
         return self._write(lambda db: exchanges.close_abandoned(db, now, expired_before))
