@@ -18,10 +18,11 @@ _LONGEST_PAUSE = 86_400.0
 _LONGEST_REASON = 300
 
 _THROTTLED = frozenset({"ratelimited", "rate_limited", "message_limit_exceeded", "accesslimited"})
+_DOUBTFUL = frozenset({"fatal_error", "internal_error"})
+"""Of these Slack says that some of what was asked for may have been done before they were raised."""
 _PASSING: dict[str, Scope] = {
-    "fatal_error": "message",
-    "internal_error": "message",
     "service_unavailable": "message",
+    # The body did not arrive whole, so nothing was done.
     "request_timeout": "message",
     "team_added_to_org": "account",
     "org_login_required": "account",
@@ -100,6 +101,8 @@ def _refusal(answer: _Answer, result: CallResult, now: float) -> Outcome:
         return Sent()
     if name in _THROTTLED:
         return Retry(at=_throttle_end(result, now), scope="account", reason=f"throttled ({reason})")
+    if name in _DOUBTFUL:
+        return UnknownOutcome(reason=f"Slack does not say whether it was shown ({reason})")
     if name in _PASSING:
         return Retry(at=retry_after(result, now), scope=_PASSING[name], reason=f"temporary ({reason})")
     if name in _ACCOUNT:
