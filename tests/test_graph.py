@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from treq.testing import StubTreq
@@ -24,6 +25,7 @@ from klein_channels.model import (
     UnknownOutcome,
 )
 from klein_channels.testing.graph import CLOSE, GARBAGE, NEVER, Answer, GraphStandIn, refusal
+from klein_channels.testing.graph_answers import Asked, Done
 
 PAGES = {"104512345678901": "page-token-one", "104512345678902": "page-token-two"}
 PAGE = "104512345678901"
@@ -109,6 +111,67 @@ class JudgementTests(StandInTestCase):
         self.client = StubTreq(self.graph)
         self.assertEqual(self.error(), (100, None))
         self.assertEqual(self.error(url=f"{URL}?appsecret_proof=0"), (100, None))
+
+
+class PeopleTests(StandInTestCase):
+    def write(self, seconds: float, **body: Any) -> tuple[int, int | None]:
+        """What happens to a message, that long after somebody wrote."""
+        self.graph.pages.people.heard(PAGE, "6789", self.clock.seconds())
+        self.clock.advance(seconds)
+        status, answer = self.answer(body={**HI, **body})
+        error = answer.get("error", {})
+        return error.get("code", status), error.get("error_subcode")
+
+    def test_a_stranger_is_nobody_once_somebody_wrote(self) -> None:
+        self.assertEqual(self.answer()[0], 200)
+        self.graph.pages.people.heard(PAGE, "1", 0.0)
+        self.graph.sent.clear()
+        self.assertEqual(self.error(), (100, 2018001))
+
+    def test_the_window_closes_after_a_day_and_for_humans_after_seven(self) -> None:
+        self.assertEqual(self.write(86_400), (200, None))
+        self.assertEqual(self.write(86_401), (10, 2018278))
+        tag = {"messaging_type": "MESSAGE_TAG", "tag": "HUMAN_AGENT"}
+        self.assertEqual(self.write(7 * 86_400, **tag), (200, None))
+        self.assertEqual(self.write(7 * 86_400 + 1, **tag), (10, 2018278))
+
+
+class NumberProduct:
+    """A product of its own, as a test may bring one."""
+
+    tokens: Mapping[str, str] = {"1": "token-of-all-numbers", "2": "token-of-all-numbers"}
+
+    def answer(self, asked: Asked) -> Done | Answer | None:
+        if asked.edge == "messages":
+            return Done(body={"from": asked.account}, kept="sent", mid=f"wamid.{asked.number}")
+        return Done(body=asked.raw) if asked.node == "media" else None
+
+
+class ProductTests(StandInTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.graph = GraphStandIn(self.clock, PAGES, products=[NumberProduct()])
+        self.client = StubTreq(self.graph)
+
+    def test_one_token_may_be_good_for_several_accounts(self) -> None:
+        for number in ("1", "2"):
+            url = f"http://graph.test/v25.0/{number}/messages"
+            self.assertEqual(self.answer(url=url, token="token-of-all-numbers"), (200, {"from": number}))
+        self.assertEqual(
+            [(kept.page, kept.mid) for kept in self.graph.sent], [("1", "wamid.1"), ("2", "wamid.2")]
+        )
+
+    def test_a_token_is_good_for_its_own_accounts_only(self) -> None:
+        self.assertEqual(self.error(token="token-of-all-numbers"), (190, None))
+        self.assertEqual(self.error(url="http://graph.test/v25.0/1/messages"), (190, None))
+
+    def test_other_nodes_are_the_product_s_own(self) -> None:
+        url = "http://graph.test/v25.0/media"
+        response = self.successResultOf(self.request("GET", url, b"x", "token-of-all-numbers"))
+        self.assertEqual(self.successResultOf(self.client.content(response)), b"x")
+        self.assertEqual(
+            self.error(url="http://graph.test/v25.0/other", token="token-of-all-numbers"), (100, 33)
+        )
 
 
 class MisbehaviourTests(StandInTestCase):

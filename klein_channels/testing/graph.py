@@ -1,17 +1,19 @@
 """
-A stand-in for the part of Meta's Graph API that channels send through.
+A stand-in for the part of Meta's Graph API that channels use.
 
 It judges requests as the Graph does and answers in its shapes (Meta, "Send API", May 2026, "Error
 Codes", 25 June 2026), keeps what was shown, and can be told to misbehave. Serve it with any
-`twisted.web.server.Site` and let ``graph_url`` point there.
+`twisted.web.server.Site` and let ``graph_url`` point there; `klein-channels fake graph` does so.
+
+Here is what all products of the Graph share: version, token, proof, script. What each of them takes
+and answers is a `Product` in a module of its own.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import unquote
 
 import msgspec
@@ -20,62 +22,19 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from ..errors import MalformedWebhook
-from ..model import JSON, Value, read_json
+from ..model import JSON, read_json
 from ..secret import Secret
 from ..signatures import appsecret_proof
+from .graph_answers import CLOSE, GARBAGE, NEVER, Answer, Asked, Done, Product, SentMessage, refusal
+from .graph_pages import Pages
+
+__all__ = ["CLOSE", "GARBAGE", "NEVER", "Answer", "GraphStandIn", "SentMessage", "refusal"]
 
 _KEPT_HEADERS = ("content-type", "user-agent")
 
 
-class SentMessage(Value, frozen=True, kw_only=True):
-    """One request that was carried out: `at` is the stand-in's clock, `mid` what it answered."""
-
-    page: str
-    body: dict[str, Any]
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    at: float = 0.0
-    mid: str = ""
-
-    @property
-    def text(self) -> str:
-        """The words that were shown, a template's too."""
-        message = self.body.get("message")
-        if not isinstance(message, dict):
-            return ""
-        payload = (message.get("attachment") or {}).get("payload") or {}
-        return str(message.get("text") or payload.get("text") or "")
-
-
-class Answer(Value, frozen=True, kw_only=True):
-    """How one message is answered. Without a body it is what the Graph would say.
-
-    `ending` ``close`` drops the connection in place of an answer, ``never`` leaves it open. `shown`
-    tells whether the person sees the message all the same; None means: if the status is 200.
-    """
-
-    status: int = 200
-    body: JSON = None
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    delay: float = 0.0
-    ending: Literal["answer", "close", "never"] = "answer"
-    shown: bool | None = None
-
-
-def refusal(code: int, message: str, subcode: int | None = None, status: int = 400, **more: JSON) -> Answer:
-    """An answer in the shape of the Graph's errors."""
-    error: dict[str, Any] = {"message": message, "type": "OAuthException", "code": code}
-    if subcode is not None:
-        error["error_subcode"] = subcode
-    return Answer(status=status, body={"error": {**error, **more, "fbtrace_id": "AStandIn0000000000000"}})
-
-
-GARBAGE = Answer(status=200, body=b"<html>an answer of some proxy</html>")
-CLOSE = Answer(ending="close")
-NEVER = Answer(ending="never")
-
-
 class GraphStandIn(Resource):
-    """The Send API for some pages, ``{page id: token}``.
+    """The Graph for some pages, ``{page id: token}``, and for what other `products` play.
 
     `sent` are the messages that people see, `actions` the sender actions. With `secret` a call
     without its appsecret_proof is refused. `latency` (seconds) delays every answer. `clock` is
@@ -87,9 +46,10 @@ class GraphStandIn(Resource):
     def __init__(
         self,
         clock: IReactorTime,
-        pages: Mapping[str, str],
+        pages: Mapping[str, str] | None = None,
         secret: str | None = None,
         latency: float = 0.0,
+        products: Sequence[Product] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.on_sent: Callable[[SentMessage], None] | None = None
@@ -97,9 +57,11 @@ class GraphStandIn(Resource):
         self.sent: list[SentMessage] = []
         self.actions: list[SentMessage] = []
         self.requests = 0
+        """How many were posted."""
         self.latency = latency
+        self.pages = Pages(pages or {})
         self._clock = clock
-        self._page_of = {token: page for page, token in pages.items()}
+        self._products: tuple[Product, ...] = (self.pages, *products)
         self._secret = Secret(secret) if secret is not None else None
         self._script: deque[Answer] = deque()
 
@@ -108,60 +70,98 @@ class GraphStandIn(Resource):
         self._script.extend(script)
 
     def render_GET(self, request: Request) -> int:
-        """The page that a token belongs to."""
-        page, problem = self._authorised(request)
-        node = _path(request)[1:]
-        if problem is None and node not in (["me"], [page]):
-            problem = _no_such_path(request)
-        return self._give(request, problem or Answer(body={"id": page, "name": f"Page {page}"}))
+        """Tell something of a node."""
+        return self._judge(request)
+
+    def render_DELETE(self, request: Request) -> int:
+        """Take something away."""
+        return self._judge(request)
 
     def render_POST(self, request: Request) -> int:
-        """Show a message, or carry out a sender action."""
-        self.requests += 1
-        page, problem = self._authorised(request)
-        if problem is None and _path(request)[1:] not in (["me", "messages"], [page, "messages"]):
-            problem = _no_such_path(request)
-        body, unreadable = _body(request)
-        problem = problem or unreadable or body_problem(body)
-        if problem is not None:
-            return self._give(request, problem)
-        return self._carry_out(request, page, body)
+        """Show a message, or change something."""
+        return self._judge(request)
 
-    def _carry_out(self, request: Request, page: str, body: dict[str, Any]) -> int:
-        answer = Answer()
-        if "message" in body and self._script:
-            answer = self._script.popleft()
-        shown = answer.status == 200 if answer.shown is None else answer.shown
-        done = SentMessage(
-            page=page,
-            body=body,
-            headers={name: value for name in _KEPT_HEADERS if (value := request.getHeader(name))},
+    def _judge(self, request: Request) -> int:
+        method = request.method.decode("ascii", "replace")
+        self.requests += method == "POST"
+        product, account, problem = self._authorised(request)
+        if product is None or problem is not None:
+            return self._give(request, problem or _no_such_path(request))
+        try:
+            asked = self._asked(request, method, account)
+        except MalformedWebhook:
+            return self._give(request, refusal(100, "(#100) The body is not JSON"))
+        done = product.answer(asked)
+        if not isinstance(done, Done):
+            return self._give(request, done or _no_such_path(request))
+        return self._carry_out(request, asked, done)
+
+    def _asked(self, request: Request, method: str, account: str) -> Asked:
+        _, node, *rest = [*_path(request), "", ""]
+        content_type = request.getHeader("content-type") or "application/json"
+        raw = request.content.read() if request.content else b""
+        is_json = "json" in content_type and method == "POST"
+        return Asked(
+            method=method,
+            account=account,
+            node=account if node == "me" else node,
+            edge="/".join(rest).strip("/"),
+            query={key.decode(): values[0].decode() for key, values in (request.args or {}).items()},
+            body=read_json(raw) if is_json else None,
+            raw=b"" if is_json else raw,
+            content_type=content_type,
+            url=_url(request),
             at=self._clock.seconds(),
-            mid=f"m_standin.{self.requests}" if "message" in body else "",
+            number=self.requests,
         )
-        if shown:
-            (self.sent if "message" in body else self.actions).append(done)
-            if "message" in body and self.on_sent is not None:
-                self.on_sent(done)
-        usual = {"recipient_id": body["recipient"].get("id"), "message_id": done.mid}
-        usual = {key: value for key, value in usual.items() if value}
-        return self._give(request, answer, usual)
 
-    def _authorised(self, request: Request) -> tuple[str, Answer | None]:
-        """The page of the request's token, and what the Graph has against the token, if anything."""
+    def _carry_out(self, request: Request, asked: Asked, done: Done) -> int:
+        if done.kept is None:
+            return self._give(request, Answer(), done.body)
+        answer = self._script.popleft() if done.kept == "sent" and self._script else Answer()
+        if answer.status == 200 if answer.shown is None else answer.shown:
+            self._keep(request, asked, done)
+        return self._give(request, answer, done.body)
+
+    def _keep(self, request: Request, asked: Asked, done: Done) -> None:
+        kept = SentMessage(
+            page=asked.account,
+            body=asked.body,
+            headers={name: value for name in _KEPT_HEADERS if (value := request.getHeader(name))},
+            at=asked.at,
+            mid=done.mid,
+        )
+        (self.sent if done.kept == "sent" else self.actions).append(kept)
+        if done.kept == "sent" and self.on_sent is not None:
+            self.on_sent(kept)
+
+    def _authorised(self, request: Request) -> tuple[Product | None, str, Answer | None]:
+        """Whose token came with a request, and what the Graph has against it, if anything."""
         scheme, _, token = (request.getHeader("authorization") or "").partition(" ")
         if scheme.lower() != "bearer":
             token = _argument(request, b"access_token")
-        page = self._page_of.get(token)
-        others = set(self._page_of.values()) - {page}
-        if page is None or others.intersection(_path(request)[1:2]):
-            return "", refusal(190, "Invalid OAuth access token - Cannot parse access token")
+        node = (_path(request)[1:2] or [""])[0]
+        owners = [
+            (product, account)
+            for product in self._products
+            for account, theirs in product.tokens.items()
+            if theirs == token
+        ]
+        # A token may be good for several, as a system user's for all numbers: the one asked for is first.
+        owners.sort(key=lambda owner: owner[1] != node)
+        everybody = {account for product in self._products for account in product.tokens}
+        if not owners or (owners[0][1] != node and node in everybody):
+            return None, "", refusal(190, "Invalid OAuth access token - Cannot parse access token")
+        product, account = owners[0]
+        return product, account, self._unproved(request, token)
+
+    def _unproved(self, request: Request, token: str) -> Answer | None:
         proof = _argument(request, b"appsecret_proof")
-        if self._secret is not None and proof != appsecret_proof(Secret(token), self._secret):
-            what = "Invalid appsecret_proof provided in the API argument"
-            missing = "API calls from the server require an appsecret_proof argument"
-            return page, refusal(100, what if proof else missing, type="GraphMethodException")
-        return page, None
+        if self._secret is None or proof == appsecret_proof(Secret(token), self._secret):
+            return None
+        what = "Invalid appsecret_proof provided in the API argument"
+        missing = "API calls from the server require an appsecret_proof argument"
+        return refusal(100, what if proof else missing, type="GraphMethodException")
 
     def _give(self, request: Request, answer: Answer, usual: JSON = None) -> int:
         if answer.ending == "never":
@@ -173,47 +173,6 @@ class GraphStandIn(Resource):
         later = self._clock.callLater(delay, _finish, request, answer, usual)
         request.notifyFinish().addErrback(lambda _: later.cancel() if later.active() else None)
         return NOT_DONE_YET
-
-
-def body_problem(body: JSON) -> Answer | None:
-    """What the Graph has against a body, in its own shape."""
-    if not isinstance(body, dict) or not isinstance(body.get("recipient"), dict) or not body["recipient"]:
-        return refusal(100, "(#100) The parameter recipient is required")
-    if ("message" in body) == ("sender_action" in body):
-        return refusal(100, "(#100) Exactly one of message and sender_action is required", 2018014)
-    if "sender_action" in body:
-        return None
-    message = body["message"]
-    if not isinstance(message, dict) or not message.keys() & {
-        "text",
-        "attachment",
-        "attachments",
-        "sticker_id",
-    }:
-        return refusal(100, "(#100) param message must be non-empty.")
-    return _message_problem(message)
-
-
-def _message_problem(message: dict[str, Any]) -> Answer | None:
-    attachment = message.get("attachment")
-    payload = attachment.get("payload") if isinstance(attachment, dict) else None
-    payload = payload if isinstance(payload, dict) else {}
-    for name, where, key, least, most in (
-        ("message[text]", message, "text", 1, 2000),
-        ("message[metadata]", message, "metadata", 0, 1000),
-        ("message[quick_replies]", message, "quick_replies", 1, 13),
-        ("message[attachment][payload][text]", payload, "text", 1, 640),
-        ("message[attachment][payload][buttons]", payload, "buttons", 1, 3),
-        ("message[attachment][payload][elements]", payload, "elements", 1, 10),
-    ):
-        if key not in where:
-            continue
-        length = len(where[key]) if isinstance(where[key], str | list) else 0
-        if length < least:
-            return refusal(100, f"(#100) param {name} must be non-empty.")
-        if length > most:
-            return refusal(100, f"(#100) Length of param {name} must be less than or equal to {most}")
-    return None
 
 
 def _path(request: Request) -> list[str]:
@@ -228,16 +187,14 @@ def _no_such_path(request: Request) -> Answer:
     return refusal(100, message, 33, type="GraphMethodException")
 
 
+def _url(request: Request) -> str:
+    host = request.getHeader("host") or "graph.invalid"
+    return f"http://{host}{request.path.decode('ascii', 'replace') if request.path else ''}"
+
+
 def _argument(request: Request, name: bytes) -> str:
     values: list[bytes] = (request.args or {}).get(name, [b""])
     return values[0].decode("utf-8", "replace")
-
-
-def _body(request: Request) -> tuple[Any, Answer | None]:
-    try:
-        return read_json(request.content.read() if request.content else b""), None
-    except MalformedWebhook:
-        return None, refusal(100, "(#100) The body is not JSON")
 
 
 def _finish(request: Request, answer: Answer, usual: JSON) -> None:
