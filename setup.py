@@ -6,7 +6,8 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 MARKDOWN_NEEDS = ["markdown-it-py>=4.3"]
-TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS]
+METRICS_NEEDS = ["prometheus-client>=0.22"]
+TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS, *METRICS_NEEDS]
 CHECK_NEEDS = [
     "ruff==0.17.6",
     "mypy==2.4.1",
@@ -54,6 +55,7 @@ setup(
     ],
     extras_require={
         "markdown": MARKDOWN_NEEDS,
+        "metrics": METRICS_NEEDS,
         "test": TEST_NEEDS,
         "check": TEST_NEEDS + CHECK_NEEDS,
         "bench": ["sanic>=25.3", "aiohttp>=3.12"],

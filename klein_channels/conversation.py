@@ -24,6 +24,7 @@ from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .lanes import Lanes
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
+from .meter import UNCOUNTED, Meter
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .speech import Speech, TurnLost, structured_by_offer
@@ -54,6 +55,7 @@ class Conversations:
         resolve: Resolve,
         screen_of: ScreenOf = lambda channel: None,
         answer_ready: Callable[[str, str], None] = lambda key, event: None,
+        meter: Meter = UNCOUNTED,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -70,6 +72,9 @@ class Conversations:
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
         self._held_up: set[str] = set()
+        self._meter = meter
+        if meter is not UNCOUNTED:
+            self._lanes.time_waits(clock.seconds, self._waited)
         self._alarms = Throttle(now)
 
     def wake(self, key: str) -> None:
@@ -93,6 +98,9 @@ class Conversations:
         """Cancel the turns at work; they start again with the next server."""
         self._lanes.give_up()
 
+    def _waited(self, key: str, seconds: float) -> None:
+        self._meter.waited("agent", Address.parse(key).channel, seconds)
+
     def _stumbled(self, key: str, failure: Failure) -> None:
         """The store is away, or a fault of ours: what waits there is tried again soon."""
         if self._alarms.admit(failure.type) is not None:
@@ -107,6 +115,7 @@ class Conversations:
             if started is not None:
                 self._held_up.add(key)
             return False
+        self._meter.turn_began(started.address.channel, started.turn.id)
         await self._run(started)
         return started.more
 
@@ -250,6 +259,7 @@ class Conversations:
                     return
                 _log.error("the end of turn {turn} cannot be stored: {error}", turn=turn.id, error=error)
                 await deferLater(self._clock, STORE_RETRY, lambda: None)
+        self._meter.turn_ended(started.address.channel, turn.id, end.state if ours else "lost")
         if end.state == "dead":
             _log.error(
                 "turn {turn} of {key} is a dead letter: {reason}",

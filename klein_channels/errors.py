@@ -51,8 +51,12 @@ class WebhookError(KleinChannelsError):
 class VerificationError(WebhookError):
     """The sender of a request is not proven."""
 
-    def __init__(self, text: str, status: int = 403) -> None:
+    stale = False
+    """Whether the proof is one of another time: what was overheard, sent again."""
+
+    def __init__(self, text: str, status: int = 403, *, stale: bool = False) -> None:
         super().__init__(text, status)
+        self.stale = stale
 
 
 class UnknownKey(VerificationError):

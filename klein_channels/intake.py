@@ -22,6 +22,7 @@ from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
 from .exchanges import Exchanges
 from .logs import Throttle
+from .meter import UNCOUNTED, Meter
 from .model import (
     TURN_KINDS,
     Address,
@@ -64,6 +65,7 @@ class Intake:
         after_commit: AfterCommit,
         not_stored: Callable[[str], None],
         exchanges: Exchanges | None = None,
+        meter: Meter = UNCOUNTED,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -73,6 +75,7 @@ class Intake:
         self._after_commit = after_commit
         self._not_stored = not_stored
         self._exchanges = exchanges
+        self._meter = meter
         self._refusals = Throttle(now)
         self._strangers = Throttle(now, every=3600.0)
         self._key_fetches = Throttle(now, every=KEYS_EVERY)
@@ -95,7 +98,7 @@ class Intake:
         """Store what a poll brought with how far it has read; whether that is durable. Never fails."""
         arrivals = [self._arrival(channel, event) for event in events]
         commit = self._store.enqueue(arrivals, self._now(), cursor)
-        stored = commit.addCallbacks(self._committed, self._not_committed, (arrivals, _OK))
+        stored = self._settled(commit, arrivals, _OK)
         return stored.addCallback(lambda response: response is _OK)
 
     def _accept(self, channel: Channel, request: WebhookRequest, now: float) -> Deferred[WebhookResponse]:
@@ -138,7 +141,7 @@ class Intake:
     def _committed_at_once(
         self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
     ) -> Deferred[WebhookResponse]:
-        return commit.addCallbacks(self._committed, self._not_committed, (arrivals, response))
+        return self._settled(commit, arrivals, response)
 
     def _shielded(
         self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
@@ -158,14 +161,28 @@ class Intake:
                 deadline.cancel()
             return failure
 
-        answered = commit.addCallbacks(self._committed, self._not_committed, (arrivals, response))
+        answered = self._settled(commit, arrivals, response)
         answered.addCallback(settle).addErrback(_unexpected)
         return answer.addErrback(cancelled)
+
+    def _settled(
+        self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
+    ) -> Deferred[WebhookResponse]:
+        return commit.addCallbacks(
+            self._committed, self._not_committed, (arrivals, response), errbackArgs=(arrivals,)
+        )
 
     def _committed(
         self, numbers: list[int | None], arrivals: list[Arrival], response: WebhookResponse
     ) -> WebhookResponse:
-        new = [arrival for arrival, number in zip(arrivals, numbers, strict=True) if number is not None]
+        new = []
+        for arrival, number in zip(arrivals, numbers, strict=True):
+            address = arrival.event.address
+            if number is None:
+                self._meter.repeated(address.channel)
+            else:
+                new.append(arrival)
+                self._meter.received(address.channel, address.account, arrival.event.kind)
         if new:
             try:
                 self._after_commit(new)
@@ -174,8 +191,9 @@ class Intake:
                 _log.failure("after a commit")
         return response
 
-    def _not_committed(self, failure: Failure, *_: Any) -> WebhookResponse:
+    def _not_committed(self, failure: Failure, arrivals: Sequence[Arrival]) -> WebhookResponse:
         self._not_stored(failure.getErrorMessage())
+        self._meter.rejected(arrivals[0].event.address.channel if arrivals else "", "store")
         if not failure.check(StoreError):
             _log.failure("an event could not be stored", failure)
         elif (kept_back := self._refusals.admit("store")) is not None:
@@ -195,6 +213,7 @@ class Intake:
             # A fault of ours must not make the platform redeliver for ever, nor lose what it said.
             _log.failure("channel {channel} could not read an authentic webhook", channel=channel.name)
             reason = "not understood"
+        self._meter.rejected(channel.name, "schema")
         status = channel.capabilities.malformed_status
         event = _malformed(channel, request, reason)
         return Received(events=(event,), response=WebhookResponse(status=status))
@@ -266,6 +285,7 @@ class Intake:
     def _refused(
         self, channel: Channel, request: WebhookRequest, error: VerificationError
     ) -> WebhookResponse:
+        self._meter.rejected(channel.name, "replay" if error.stale else "signature")
         kept_back = self._refusals.admit((channel.name, error.status, str(error)))
         if kept_back is not None:
             _log.warn(

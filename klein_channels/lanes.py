@@ -32,6 +32,13 @@ class Lanes:
         self._working: dict[str, Deferred[Any]] = {}
         self._woken: set[str] = set()
         self._pumping = False
+        self._seconds: Callable[[], float] | None = None
+        self._waiting_since: dict[str, float] = {}
+
+    def time_waits(self, seconds: Callable[[], float], waited: Callable[[str, float], None]) -> None:
+        """Tell `waited` how long each lane had to wait before it was at work."""
+        self._seconds = seconds
+        self._waited = waited
 
     def wake(self, lane: str) -> None:
         """There may be work in this lane."""
@@ -42,6 +49,8 @@ class Lanes:
             return
         self._queue.append(lane)
         self._queued.add(lane)
+        if self._seconds is not None:
+            self._waiting_since[lane] = self._seconds()
         self._pump()
 
     def is_busy(self, lane: str) -> bool:
@@ -53,6 +62,7 @@ class Lanes:
         self.stopped = True
         self._queue.clear()
         self._queued.clear()
+        self._waiting_since.clear()
         return all_fired(self._working.values())
 
     def give_up(self) -> None:
@@ -69,6 +79,8 @@ class Lanes:
             while self._queue and len(self._working) < self.most:
                 lane = self._queue.popleft()
                 self._queued.discard(lane)
+                if self._seconds is not None and lane in self._waiting_since:
+                    self._waited(lane, self._seconds() - self._waiting_since.pop(lane))
                 begin: Deferred[None] = Deferred()
                 working = Deferred.fromCoroutine(self._begin(lane, begin))
                 # It counts as working before it does anything, so that nothing it does starts it twice.

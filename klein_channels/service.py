@@ -18,9 +18,9 @@ from twisted.web.resource import IResource
 
 from .agents import HasThreads
 from .agents.choosing import as_backend, load_agent
-from .channel import Channel, Polls, Resolves
+from .channel import Answers, Channel, Polls, Resolves, able
 from .conversation import Conversations
-from .delivery import Deliveries
+from .delivery import Deliveries, Transport
 from .errors import ConfigError, StartError
 from .exchanges import Exchanges
 from .fit import fit
@@ -28,6 +28,8 @@ from .http import Http
 from .intake import Intake, conversation_of
 from .live import Screen
 from .logs import install_redaction
+from .meter import UNCOUNTED, Meter
+from .metered import MeteredTransport
 from .model import Address, AnyEvent, Message
 from .observers import Observer, Observers
 from .policy import Policy
@@ -71,6 +73,7 @@ class ChannelService(MultiService):
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         http: Http | None = None,
+        meter: Meter = UNCOUNTED,
     ) -> None:
         MultiService.__init__(self)
         self.policy = policy or Policy()
@@ -92,6 +95,7 @@ class ChannelService(MultiService):
         self._given_http = http
         self._now = now
         self._jitter = jitter
+        self._meter = meter
         self._draining = False
         self._started = False
         self._listens = False
@@ -211,7 +215,12 @@ class ChannelService(MultiService):
         transport = HttpTransport(self.channels, self._http, self.policy)
         self._transport = transport
         self._deliveries = Deliveries(
-            self._store, transport, self.policy, jitter=self._jitter, settled=self._settled, **times
+            self._store,
+            self._metered(transport),
+            self.policy,
+            jitter=self._jitter,
+            settled=self._settled,
+            **times,
         )
         self._exchanges = Exchanges(self._store, let_go=self._deliveries.wake, **times)
         self._conversations = Conversations(
@@ -224,6 +233,7 @@ class ChannelService(MultiService):
             resolve=self._resolve,
             screen_of=self._screen_of,
             answer_ready=self._exchanges.turn_ended,
+            meter=self._meter,
             **times,
         )
         self._intake = Intake(
@@ -233,6 +243,7 @@ class ChannelService(MultiService):
             after_commit=self._after_commit,
             not_stored=self._not_stored,
             exchanges=self._exchanges,
+            meter=self._meter,
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
@@ -379,12 +390,26 @@ class ChannelService(MultiService):
                 public_url=self._public_url,
                 policy=self.policy,
                 ready=self.not_ready,
+                meter=self._meter,
             )
         return self._webhooks
 
     def receive(self, channel: Channel, request: Any) -> Any:
         """Take in one webhook; what `web` calls."""
-        return self._intake.receive(channel, request)
+        answer = self._intake.receive(channel, request)
+        # Where the replies travel in the answer, its time is the agent's.
+        if self._meter is not UNCOUNTED and not able(channel, Answers):
+            answer.addCallback(self._answered, channel.name, self.reactor.seconds())
+        return answer
+
+    def _answered(self, response: Any, channel: str, began: float) -> Any:
+        self._meter.acknowledged(channel, self.reactor.seconds() - began)
+        return response
+
+    def _metered(self, transport: HttpTransport) -> Transport:
+        if self._meter is UNCOUNTED:
+            return transport
+        return MeteredTransport(transport, self._meter, self.reactor.seconds)
 
 
 def _group(make: Any) -> Any:

@@ -78,6 +78,8 @@ class Request(server.Request):
     def refuse(self, status: int) -> None:
         """Answer now, whatever else would come, and close the connection."""
         self.refused = True
+        if isinstance(self.channel, Connection):
+            self.channel.body_refused()
         self.content.close()
         self.content = BytesIO()
         self.requestHeaders.removeHeader(b"Expect")  # or the channel would still say "100 Continue"
@@ -110,6 +112,9 @@ class Limiting(Protocol):
 
     def body_limit(self, path: bytes) -> int:
         """Bytes that a body for `path` may have."""
+
+    def body_refused(self, path: bytes) -> None:
+        """Learn that a body for `path` had more."""
 
 
 class Connection(HTTPChannel):
@@ -193,6 +198,10 @@ class Connection(HTTPChannel):
             self.persistent = 0
             self.enter(Phase.CLOSING, GRACE)
         super().requestDone(request)
+
+    def body_refused(self) -> None:
+        """Tell the site of a body that is too long."""
+        self.site.body_refused(self._path.split(b"?", 1)[0])
 
     def overdue(self) -> None:
         """End what the client did not end in time."""

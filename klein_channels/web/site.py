@@ -6,7 +6,7 @@ The `Site` that counts connections, ends what is overdue, and knows the short wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -33,7 +33,8 @@ class Site(server.Site):
 
     `hot` maps exact paths to leaf resources that answer POSTs there without a walk through
     `resource`. `body_limits` maps exact paths to bytes; other paths have `policy.max_body`.
-    `trusted_proxies` are addresses and networks whose connections are not counted.
+    `trusted_proxies` are addresses and networks whose connections are not counted. `body_refused` is
+    told the path of a body that was too long.
     """
 
     protocol = Connection  # type: ignore[assignment]
@@ -48,6 +49,7 @@ class Site(server.Site):
         body_limits: Mapping[bytes, int] | None = None,
         trusted_proxies: Iterable[str] = (),
         access_log: bool = False,
+        body_refused: Callable[[bytes], None] = lambda path: None,
     ) -> None:
         super().__init__(
             resource,
@@ -63,6 +65,7 @@ class Site(server.Site):
         self._body_limits = dict(body_limits or {})
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._access_log = access_log
+        self.body_refused = body_refused
         self._open: dict[Connection, str | None] = {}
         self._per_address: Counter[str] = Counter()
         self._sweeping: IDelayedCall | None = None

@@ -24,6 +24,7 @@ from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAll
 
 from ..channel import Answers, Channel
 from ..errors import ConfigError
+from ..meter import UNCOUNTED, Meter
 from ..model import WebhookRequest, WebhookResponse
 from ..policy import Policy
 from ..secret import redact
@@ -69,12 +70,14 @@ class Webhooks:
         public_url: str = "",
         policy: Policy | None = None,
         ready: Callable[[], Sequence[str]] = tuple,
+        meter: Meter = UNCOUNTED,
     ) -> None:
         self._receives = receives
         self._now = now
         self._public_url = public_url.rstrip("/")
         self._policy = policy or Policy()
         self._ready = ready
+        self._meter = meter
         self.prefix = checked_prefix(prefix)
         self.webhook_urls = webhook_urls(channels, self.prefix, default)
         """Path -> channel: all webhook URLs there are."""
@@ -116,6 +119,7 @@ class Webhooks:
             },
             trusted_proxies=trusted_proxies,
             access_log=access_log,
+            body_refused=self._body_refused,
         )
 
     def receive(self, channel: Channel, request: Any) -> Deferred[bytes]:
@@ -130,6 +134,11 @@ class Webhooks:
         except Exception:
             answer = fail()
         return answer.addCallback(_framed, request).addErrback(self._failed, request)
+
+    def _body_refused(self, path: bytes) -> None:
+        channel = self.webhook_urls.get(path.decode("latin-1"))
+        if channel is not None:
+            self._meter.rejected(channel.name, "size")
 
     def _failed(self, failure: Failure, request: Any) -> bytes:
         if failure.check(CancelledError):
