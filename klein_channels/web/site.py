@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.web import server
@@ -18,9 +19,11 @@ from twisted.web.iweb import IAccessLogFormatter
 from twisted.web.resource import IResource
 from zope.interface import provider
 
+from ..model import WebhookResponse
 from ..policy import Policy
 from ..secret import redact
 from .limits import Connection, Phase, Request
+from .posts import Post, answer_to_post
 
 SWEEP = 1.0
 """Seconds between two looks at the deadlines of all connections."""
@@ -28,13 +31,26 @@ COMPLAINT = 60.0
 """Seconds between two lines in the log about addresses with too many connections."""
 
 
+Write: TypeAlias = Callable[[WebhookResponse], bytes]
+
+
+class Hot(Protocol):
+    """A resource for POSTs to one path, which also takes those that were read at a glance."""
+
+    def render(self, request: Any) -> Any:
+        """Answer a request that twisted.web has read."""
+
+    def take(self, post: Post, client: str, write: Write) -> Deferred[bytes]:
+        """The answer to `post`, as `write` writes it; never fails."""
+
+
 class Site(server.Site):
     """A web site with limits; all its state is its own, so that a process may have several.
 
-    `hot` maps exact paths to leaf resources that answer POSTs there without a walk through
-    `resource`. `body_limits` maps exact paths to bytes; other paths have `policy.max_body`.
-    `trusted_proxies` are addresses and networks whose connections are not counted. `body_refused` is
-    told the path of a body that was too long.
+    `hot` maps exact paths to what answers POSTs there without a walk through `resource`; those that
+    come in one piece are read at a glance, unless there is an access log. `body_limits` maps exact
+    paths to bytes; other paths have `policy.max_body`. `trusted_proxies` are addresses and networks
+    whose connections are not counted. `body_refused` is told the path of a body that was too long.
     """
 
     protocol = Connection  # type: ignore[assignment]
@@ -45,7 +61,8 @@ class Site(server.Site):
         *,
         clock: IReactorTime,
         policy: Policy,
-        hot: Mapping[bytes, IResource] | None = None,
+        now: Callable[[], float],
+        hot: Mapping[bytes, Hot] | None = None,
         body_limits: Mapping[bytes, int] | None = None,
         trusted_proxies: Iterable[str] = (),
         access_log: bool = False,
@@ -61,6 +78,7 @@ class Site(server.Site):
         )
         self.policy = policy
         self.draining = False
+        self._now = now
         self._hot = dict(hot or {})
         self._body_limits = dict(body_limits or {})
         self._trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
@@ -76,10 +94,23 @@ class Site(server.Site):
     def getResourceFor(self, request: Any) -> Any:
         """The resource for `request`: on the short way where there is one."""
         if request.method == b"POST":
-            leaf = self._hot.get(request.path)
-            if leaf is not None:
-                return leaf
+            hot = self._hot.get(request.path)
+            if hot is not None:
+                return hot
         return super().getResourceFor(request)
+
+    def hot_limit(self, path: bytes) -> int | None:
+        """How many bytes a body for a hot path may have; None for paths that are not, or to be logged."""
+        if path not in self._hot or self._access_log:
+            return None
+        return self.body_limit(path)
+
+    def take(self, post: Post, client: str) -> Deferred[bytes]:
+        """The answer to a POST for a hot path; never fails."""
+        return self._hot[post.path].take(post, client, self._written)
+
+    def _written(self, response: WebhookResponse) -> bytes:
+        return answer_to_post(response, self._now(), last=self.draining)
 
     def body_limit(self, path: bytes) -> int:
         """How many bytes a body for `path` may have."""

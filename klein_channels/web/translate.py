@@ -9,6 +9,7 @@ from typing import Any
 from twisted.web.http import NO_BODY_CODES
 
 from ..model import WebhookRequest, WebhookResponse
+from .posts import Post
 
 
 def read_request(request: Any, public_url: str, received_at: float) -> WebhookRequest:
@@ -31,6 +32,21 @@ def read_request(request: Any, public_url: str, received_at: float) -> WebhookRe
         body=request.content.read(),
         url=public_url + target,
         client=getattr(request.getClientAddress(), "host", ""),
+        received_at=received_at,
+    )
+
+
+def as_request(post: Post, public_url: str, client: str, received_at: float) -> WebhookRequest:
+    """The same of a POST that was read at a glance."""
+    target = post.target.decode("latin-1")
+    return WebhookRequest(
+        method="POST",
+        path=post.path.decode("latin-1"),
+        query=target[len(post.path) + 1 :],
+        headers=post.headers,
+        body=post.body,
+        url=public_url + target,
+        client=client,
         received_at=received_at,
     )
 

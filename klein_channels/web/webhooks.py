@@ -29,8 +29,9 @@ from ..model import WebhookRequest, WebhookResponse
 from ..policy import Policy
 from ..secret import redact
 from .limits import Request, reason
-from .site import Site
-from .translate import client_is_gone, frame, read_request
+from .posts import Post
+from .site import Site, Write
+from .translate import as_request, client_is_gone, frame, read_request
 
 _CHANNEL_NAME = re.compile(r"[a-z0-9_-]+")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
@@ -106,6 +107,7 @@ class Webhooks:
         return Site(
             root or self.resource(),
             clock=clock,
+            now=self._now,
             policy=self._policy,
             hot={
                 path: _ShortWay(self, channel)
@@ -135,18 +137,31 @@ class Webhooks:
             answer = fail()
         return answer.addCallback(_framed, request).addErrback(self._failed, request)
 
+    def take(self, channel: Channel, post: Post, client: str, write: Write) -> Deferred[bytes]:
+        """Take in one webhook that was read at a glance; the answer never fails."""
+        try:
+            value = as_request(post, self._public_url, client, self._now())
+            answer = self._receives.receive(channel, value)
+        except Exception:
+            answer = fail()
+        return answer.addCallback(write).addErrback(lambda failure: write(self._excuse(failure)))
+
+    def _failed(self, failure: Failure, request: Any) -> bytes:
+        if failure.check(CancelledError) and client_is_gone(request):
+            failure.raiseException()
+        return frame(request, self._excuse(failure))
+
+    def _excuse(self, failure: Failure) -> WebhookResponse:
+        """What is answered where there is no answer."""
+        if failure.check(CancelledError):
+            return _UNAVAILABLE
+        self._log.failure("A request could not be answered", failure)
+        return _FAILED
+
     def _body_refused(self, path: bytes) -> None:
         channel = self.webhook_urls.get(path.decode("latin-1"))
         if channel is not None:
             self._meter.rejected(channel.name, "size")
-
-    def _failed(self, failure: Failure, request: Any) -> bytes:
-        if failure.check(CancelledError):
-            if client_is_gone(request):
-                failure.raiseException()
-            return frame(request, _UNAVAILABLE)
-        self._log.failure("A request could not be answered", failure)
-        return frame(request, _FAILED)
 
     # Routes
 
@@ -190,7 +205,7 @@ class Webhooks:
 
 
 class _ShortWay(Resource):
-    """The webhook of one channel, reached without the router."""
+    """The webhook of one channel, reached without the router; see `site.Hot`."""
 
     isLeaf = True
     _log = Logger()
@@ -204,6 +219,10 @@ class _ShortWay(Resource):
         """Answer a POST; the client may be gone when the answer is here."""
         self._webhooks.receive(self._channel, request).addCallback(_send, request).addErrback(self._unsent)
         return NOT_DONE_YET
+
+    def take(self, post: Post, client: str, write: Write) -> Deferred[bytes]:
+        """The answer to a POST that was read at a glance, as `write` writes it."""
+        return self._webhooks.take(self._channel, post, client, write)
 
     def _unsent(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
