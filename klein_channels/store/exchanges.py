@@ -7,26 +7,26 @@ that is closed lets its replies go the channel's other way.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 
 from . import Claim, Exchange
+from .database import Database
 from .outbox import NEVER, OPEN, claim_of_row
 
 Render = Callable[[tuple[Claim, ...]], tuple[bytes, int]]
 """Makes the response of replies; how many of them, from the first, it carries. Pure."""
 
 
-def open_exchange(db: sqlite3.Connection, conversation: str, event: str, only: bool, now: float) -> None:
+def open_exchange(db: Database, conversation: str, event: str, only: bool, now: float) -> None:
     """An event came in a webhook that waits for the replies to it."""
     db.execute(
         "INSERT INTO exchange (conversation, event, state, answers_only, at) VALUES (?, ?, 'open', ?, ?)"
         " ON CONFLICT DO NOTHING",
-        (conversation, event, only, now),
+        (conversation, event, int(only), now),
     )
 
 
-def read_exchange(db: sqlite3.Connection, conversation: str, event: str) -> Exchange | None:
+def read_exchange(db: Database, conversation: str, event: str) -> Exchange | None:
     """How far an exchange is."""
     row = db.execute(
         "SELECT state, response FROM exchange WHERE conversation = ? AND event = ?", (conversation, event)
@@ -34,7 +34,7 @@ def read_exchange(db: sqlite3.Connection, conversation: str, event: str) -> Exch
     return Exchange(state=row["state"], response=row["response"]) if row else None
 
 
-def make_ready(db: sqlite3.Connection, conversation: str, event: str) -> None:
+def make_ready(db: Database, conversation: str, event: str) -> None:
     """The turn of an event has ended: all replies to it are there."""
     db.execute(
         "UPDATE exchange SET state = 'ready' WHERE conversation = ? AND event = ? AND state = 'open'",
@@ -43,7 +43,7 @@ def make_ready(db: sqlite3.Connection, conversation: str, event: str) -> None:
 
 
 def answer_exchange(
-    db: sqlite3.Connection, instance: str, conversation: str, event: str, render: Render, now: float
+    db: Database, instance: str, conversation: str, event: str, render: Render, now: float
 ) -> Exchange | None:
     """Make one response of the replies to an event whose turn has ended, and keep it.
 
@@ -74,11 +74,11 @@ def answer_exchange(
     return Exchange(state="answered", response=response, carried=tuple(row["id"] for row in rows[:carried]))
 
 
-def close_exchange(db: sqlite3.Connection, conversation: str, event: str, now: float) -> None:
+def close_exchange(db: Database, conversation: str, event: str, now: float) -> None:
     """Nobody waits for the answer any more: the replies go the other way."""
     closed = db.execute(
         "UPDATE exchange SET state = 'closed' WHERE conversation = ? AND event = ?"
-        " AND state IN ('open', 'ready') AND NOT answers_only",
+        " AND state IN ('open', 'ready') AND answers_only = 0",
         (conversation, event),
     )
     if closed.rowcount:
@@ -89,13 +89,11 @@ def close_exchange(db: sqlite3.Connection, conversation: str, event: str, now: f
         )
 
 
-def recall_answer(
-    db: sqlite3.Connection, conversation: str, event: str, carried: Sequence[int], now: float
-) -> None:
+def recall_answer(db: Database, conversation: str, event: str, carried: Sequence[int], now: float) -> None:
     """Who waited for an answer left while it was stored: nobody got it, and it goes the other way."""
     recalled = db.execute(
         "UPDATE exchange SET state = 'closed', response = NULL WHERE conversation = ? AND event = ?"
-        " AND state = 'answered' AND NOT answers_only",
+        " AND state = 'answered' AND answers_only = 0",
         (conversation, event),
     )
     for row in carried if recalled.rowcount else ():
@@ -106,11 +104,11 @@ def recall_answer(
         )
 
 
-def close_abandoned(db: sqlite3.Connection, now: float, expired_before: float) -> int:
+def close_abandoned(db: Database, now: float, expired_before: float) -> int:
     """Let go of exchanges that nobody can answer: all of a dead server, those that nobody fetched."""
     rows = db.execute(
         "SELECT conversation, event FROM exchange"
-        " WHERE state IN ('open', 'ready') AND answers_only AND at < ?",
+        " WHERE state IN ('open', 'ready') AND answers_only = 1 AND at < ?",
         (expired_before,),
     ).fetchall()
     for row in rows:
@@ -126,14 +124,14 @@ def close_abandoned(db: sqlite3.Connection, now: float, expired_before: float) -
     return len(rows)
 
 
-def close_all(db: sqlite3.Connection, now: float) -> None:
+def close_all(db: Database, now: float) -> None:
     """The server that held these connections is dead."""
     rows = db.execute("SELECT conversation, event FROM exchange WHERE state IN ('open', 'ready')").fetchall()
     for row in rows:
         close_exchange(db, row["conversation"], row["event"], now)
 
 
-def _end(db: sqlite3.Connection, rows: list[int], state: str, now: float) -> None:
+def _end(db: Database, rows: list[int], state: str, now: float) -> None:
     for row in rows:
         db.execute(
             "UPDATE outbox SET state = ?, settled_at = ?, tries = tries + 1 WHERE id = ?", (state, now, row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,21 +9,20 @@ import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
 from . import Arrival, Claim, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
+from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_replies
 from .streams import insert_stream, leave_stream, stream_of
 
 OFFERS_KEPT = 60
 
-Row = sqlite3.Row
 
-
-def enqueue(db: sqlite3.Connection, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
+def enqueue(db: Database, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
     """Store what is new among `arrivals`; their numbers, None for what was there."""
     return [_enqueue_one(db, arrival, now) for arrival in arrivals]
 
 
-def move_cursor(db: sqlite3.Connection, cursor: Cursor) -> None:
+def move_cursor(db: Database, cursor: Cursor) -> None:
     """Note how far a poll has read."""
     db.execute(
         "INSERT INTO cursor (name, value) VALUES (?, ?)"
@@ -33,13 +31,13 @@ def move_cursor(db: sqlite3.Connection, cursor: Cursor) -> None:
     )
 
 
-def read_cursor(db: sqlite3.Connection, name: str) -> Cursor | None:
+def read_cursor(db: Database, name: str) -> Cursor | None:
     """How far a poll has read."""
     row = db.execute("SELECT value FROM cursor WHERE name = ?", (name,)).fetchone()
     return Cursor(name=name, value=row["value"]) if row else None
 
 
-def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | None:
+def _enqueue_one(db: Database, arrival: Arrival, now: float) -> int | None:
     new = db.execute("INSERT INTO seen (key, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (arrival.dedupe, now))
     if new.rowcount == 0:
         return None
@@ -57,20 +55,22 @@ def _enqueue_one(db: sqlite3.Connection, arrival: Arrival, now: float) -> int | 
     if arrival.exchange != "none" and state == "waiting":
         open_exchange(db, key, event.id, arrival.exchange == "only", now)
     stored = db.execute(
-        "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?)",
+        "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?) RETURNING id",
         (key, to_json(event), now, state),
-    )
-    return stored.lastrowid
+    ).fetchone()
+    number: int = stored["id"]
+    return number
 
 
-def _touch(db: sqlite3.Connection, arrival: Arrival, now: float) -> Owner:
+def _touch(db: Database, arrival: Arrival, now: float) -> Owner:
     """Note what a person or a handover did to the conversation; the owner afterwards."""
     last_id, last_at = (arrival.event.id, now) if arrival.by_person else (None, None)
     row = db.execute(
         "INSERT INTO conversation (key, owner, last_id, last_at)"
         " VALUES (:key, coalesce(:owner, 'bot'), :last_id, :last_at)"
-        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(:owner, owner),"
-        " last_id = coalesce(:last_id, last_id), last_at = coalesce(:last_at, last_at) RETURNING owner,"
+        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(:owner, conversation.owner),"
+        " last_id = coalesce(:last_id, conversation.last_id),"
+        " last_at = coalesce(:last_at, conversation.last_at) RETURNING owner,"
         f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND {HELD}) AS held",
         {"key": arrival.conversation, "owner": arrival.owner, "last_id": last_id, "last_at": last_at},
     ).fetchone()
@@ -85,7 +85,7 @@ def _touch(db: sqlite3.Connection, arrival: Arrival, now: float) -> Owner:
 
 
 def start_turn(
-    db: sqlite3.Connection, key: str, now: float, *, deterministic: bool, most_unsent: int
+    db: Database, key: str, now: float, *, deterministic: bool, most_unsent: int
 ) -> StartedTurn | NotNow | None:
     """Start the next turn of a conversation, the one that was interrupted before any new one."""
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
@@ -106,7 +106,7 @@ def start_turn(
     return _started(db, conversation, key, events, now)
 
 
-def _open_turn(db: sqlite3.Connection, key: str) -> Row | None:
+def _open_turn(db: Database, key: str) -> Row | None:
     """The turn that was begun here and has not ended, else the first one that is to be replayed."""
     row: Row | None = db.execute(
         "SELECT * FROM turn WHERE id = coalesce("
@@ -117,21 +117,21 @@ def _open_turn(db: sqlite3.Connection, key: str) -> Row | None:
     return row
 
 
-def _oldest_waiting(db: sqlite3.Connection, key: str) -> list[Row]:
+def _oldest_waiting(db: Database, key: str) -> list[Row]:
     """The oldest waiting event, and the one behind it as a sign that there are more."""
     return db.execute(
         "SELECT id, event FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 2", (key,)
     ).fetchall()
 
 
-def _unsent(db: sqlite3.Connection, key: str) -> int:
+def _unsent(db: Database, key: str) -> int:
     count: int = db.execute(
-        f"SELECT count(*) FROM outbox WHERE conversation = ? AND state IN {OPEN}", (key,)
-    ).fetchone()[0]
+        f"SELECT count(*) AS count FROM outbox WHERE conversation = ? AND state IN {OPEN}", (key,)
+    ).fetchone()["count"]
     return count
 
 
-def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
+def _withhold_turns(db: Database, key: str, now: float) -> None:
     """What came, or was begun, before a human took over is the human's."""
     db.execute("UPDATE inbox SET state = 'withheld' WHERE conversation = ? AND state = 'waiting'", (key,))
     db.execute(
@@ -147,17 +147,14 @@ def _withhold_turns(db: sqlite3.Connection, key: str, now: float) -> None:
     )
 
 
-def _started(
-    db: sqlite3.Connection, conversation: Row | None, key: str, events: list[Row], now: float
-) -> StartedTurn:
+def _started(db: Database, conversation: Row | None, key: str, events: list[Row], now: float) -> StartedTurn:
     """A new turn for the oldest of `events`."""
     event = events[0]
-    turn = db.execute(
+    turn: int = db.execute(
         "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)"
-        " VALUES (?, ?, ?, 1, 'running', ?)",
+        " VALUES (?, ?, ?, 1, 'running', ?) RETURNING id",
         (key, event["id"], event["id"], now),
-    ).lastrowid
-    assert turn is not None
+    ).fetchone()["id"]
     db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (turn, event["id"]))
     return _for_caller(
         conversation,
@@ -167,7 +164,7 @@ def _started(
 
 
 def _started_again(
-    db: sqlite3.Connection, conversation: Row | None, row: Row, now: float, deterministic: bool
+    db: Database, conversation: Row | None, row: Row, now: float, deterministic: bool
 ) -> StartedTurn:
     """The next attempt at a turn, with the events that it had."""
     attempt = row["attempt"] + 1
@@ -206,12 +203,12 @@ def _for_caller(
     )
 
 
-def _already_said(db: sqlite3.Connection, turn: int, now: float, deterministic: bool) -> tuple[Message, ...]:
+def _already_said(db: Database, turn: int, now: float, deterministic: bool) -> tuple[Message, ...]:
     """Withdraw what nobody has begun to send, unless the next attempt says the same; what stays."""
     if not deterministic:
         db.execute(
             # What is seen already cannot be withdrawn: the next attempt takes its place.
-            "UPDATE outbox SET state = CASE WHEN growing THEN 'streaming' ELSE 'withdrawn' END,"
+            "UPDATE outbox SET state = CASE WHEN growing = 1 THEN 'streaming' ELSE 'withdrawn' END,"
             " settled_at = ? WHERE turn = ? AND state = 'waiting'",
             (now, turn),
         )
@@ -223,7 +220,7 @@ def _already_said(db: sqlite3.Connection, turn: int, now: float, deterministic: 
     return tuple(message for row in rows if isinstance(message := from_json(row["message"]), Message))
 
 
-def _events_of(db: sqlite3.Connection, turn: Row) -> tuple[AnyEvent, ...]:
+def _events_of(db: Database, turn: Row) -> tuple[AnyEvent, ...]:
     rows = db.execute(
         "SELECT event FROM inbox WHERE id BETWEEN ? AND ? AND turn = ? ORDER BY id",
         (turn["first_event"], turn["last_event"], turn["id"]),
@@ -236,7 +233,7 @@ def _read_events(rows: Sequence[Row]) -> tuple[AnyEvent, ...]:
 
 
 def add_replies(
-    db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
+    db: Database, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
 ) -> bool:
     """Commit replies of a turn that goes on; False, and nothing, if the turn is not the caller's."""
     if not _is_running(db, turn):
@@ -245,25 +242,23 @@ def add_replies(
     return True
 
 
-def _is_running(db: sqlite3.Connection, turn: Turn) -> bool:
+def _is_running(db: Database, turn: Turn) -> bool:
     row = db.execute(
         "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
     ).fetchone()
     return row is not None
 
 
-def _say(
-    db: sqlite3.Connection, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
-) -> None:
+def _say(db: Database, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float) -> None:
     _note_offers(db, turn.conversation, offers)
     insert_replies(db, turn.conversation, replies, now, turn=turn.id)
 
 
-def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> bool:
+def end_turn(db: Database, turn: Turn, end: EndOfTurn, now: float) -> bool:
     """End a turn with its last replies; False, and nothing, if the turn is not the caller's."""
     ended = db.execute(
         "UPDATE turn SET state = :state, due_at = :due_at, error = :error, failures = failures + :failed,"
-        " first_failure = coalesce(:first_failure, first_failure, CASE WHEN :failed THEN :now END),"
+        " first_failure = coalesce(:first_failure, first_failure, CASE WHEN :failed = 1 THEN :now END),"
         " ended_at = CASE WHEN :state = 'retry' THEN NULL ELSE :now END"
         " WHERE id = :id AND attempt = :attempt AND state = 'running'",
         {
@@ -293,9 +288,7 @@ def end_turn(db: sqlite3.Connection, turn: Turn, end: EndOfTurn, now: float) -> 
     return True
 
 
-def open_stream(
-    db: sqlite3.Connection, instance: str, turn: Turn, reply: Reply, now: float
-) -> Claim | NotNow:
+def open_stream(db: Database, instance: str, turn: Turn, reply: Reply, now: float) -> Claim | NotNow:
     """A row for a text that is shown as it grows, if it is the conversation's turn to show anything."""
     key = turn.conversation
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
@@ -309,12 +302,12 @@ def open_stream(
     return claim_of_row(db, instance, row["id"])
 
 
-def set_owner(db: sqlite3.Connection, key: str, owner: Owner) -> None:
+def set_owner(db: Database, key: str, owner: Owner) -> None:
     """Give a conversation to the bot, a human or nobody."""
     _upsert(db, key, "owner", owner)
 
 
-def _note_offers(db: sqlite3.Connection, key: str, offers: Sequence[str]) -> None:
+def _note_offers(db: Database, key: str, offers: Sequence[str]) -> None:
     if not offers:
         return
     row = db.execute("SELECT offers FROM conversation WHERE key = ?", (key,)).fetchone()
@@ -322,7 +315,7 @@ def _note_offers(db: sqlite3.Connection, key: str, offers: Sequence[str]) -> Non
     _upsert(db, key, "offers", msgspec.json.encode([*known, *offers][-OFFERS_KEPT:]))
 
 
-def _upsert(db: sqlite3.Connection, key: str, column: str, value: object) -> None:
+def _upsert(db: Database, key: str, column: str, value: object) -> None:
     db.execute(
         f"INSERT INTO conversation (key, {column}) VALUES (?, ?)"
         f" ON CONFLICT (key) DO UPDATE SET {column} = excluded.{column}",

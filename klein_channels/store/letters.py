@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Literal
 
 import msgspec
 
 from . import DeadLetter, Due, Stats
+from .database import Database, Row
 from .outbox import OPEN
 
-Row = sqlite3.Row
 PURGE_CHUNK = 200
 _LETTERS = """
     SELECT 'turn' AS kind, id, conversation, ended_at AS at, error FROM turn WHERE state = 'dead'
@@ -21,7 +20,7 @@ _LETTERS = """
 
 # A thousand paused conversations would fill every page, and nobody else's time would ever come.
 _NOT_PAUSED = (
-    "NOT EXISTS (SELECT 1 FROM conversation WHERE key = row.conversation AND conversation.owner = 'paused')"
+    "NOT EXISTS (SELECT 1 FROM conversation WHERE key = mine.conversation AND conversation.owner = 'paused')"
 )
 _SEEN = (
     "DELETE FROM seen WHERE key IN"
@@ -39,29 +38,32 @@ _FINISHED = (
     " WHERE at < ? AND state IN ('answered', 'closed') LIMIT ?)",
     # An event stays as long as the turn that took it.
     "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < ? AND (state IN"
-    " ('observed', 'withheld') OR (state = 'taken' AND turn NOT IN (SELECT id FROM turn)))"
-    " ORDER BY id LIMIT ?)",
+    " ('observed', 'withheld') OR (state = 'taken' AND NOT EXISTS"
+    " (SELECT 1 FROM turn WHERE turn.id = inbox.turn))) ORDER BY id LIMIT ?)",
 )
 
 
-def dead_letters(db: sqlite3.Connection, after: str | None, limit: int) -> list[DeadLetter]:
+def dead_letters(db: Database, after: str | None, limit: int) -> list[DeadLetter]:
     """Dead letters by time, behind the one named `after`."""
     start = _place_of(db, after)
     rows = db.execute(
-        f"SELECT * FROM ({_LETTERS}) WHERE (at, kind, id) > (?, ?, ?) ORDER BY at, kind, id LIMIT ?",
+        f"SELECT * FROM ({_LETTERS}) AS letters WHERE (at, kind, id) > (?, ?, ?)"
+        " ORDER BY at, kind, id LIMIT ?",
         (*start, limit),
     ).fetchall()
     return [_letter(db, row) for row in rows]
 
 
-def dead_letter(db: sqlite3.Connection, letter_id: str) -> DeadLetter | None:
+def dead_letter(db: Database, letter_id: str) -> DeadLetter | None:
     """The dead letter of that name."""
     kind, number = _named(letter_id)
-    row = db.execute(f"SELECT * FROM ({_LETTERS}) WHERE kind = ? AND id = ?", (kind, number)).fetchone()
+    row = db.execute(
+        f"SELECT * FROM ({_LETTERS}) AS letters WHERE kind = ? AND id = ?", (kind, number)
+    ).fetchone()
     return _letter(db, row) if row else None
 
 
-def redrive(db: sqlite3.Connection, letter_id: str, action: Literal["replay", "discard"], now: float) -> bool:
+def redrive(db: Database, letter_id: str, action: Literal["replay", "discard"], now: float) -> bool:
     """Try a dead letter again under its old id, or put it away; False if there is none."""
     kind, number = _named(letter_id)
     if action == "discard":
@@ -84,14 +86,14 @@ def redrive(db: sqlite3.Connection, letter_id: str, action: Literal["replay", "d
     return done.rowcount == 1
 
 
-def waiting(db: sqlite3.Connection) -> Due:
+def waiting(db: Database) -> Due:
     """All conversations with something open, those that wait longest first."""
     turns = db.execute(
         "SELECT conversation FROM (SELECT conversation, first_event AS first FROM turn"
         " WHERE state IN ('running', 'retry') UNION ALL"
         " SELECT conversation, first_event FROM turn WHERE state = 'queued' UNION ALL"
         " SELECT conversation, min(id) FROM inbox WHERE state = 'waiting' GROUP BY conversation)"
-        " GROUP BY conversation ORDER BY min(first)"
+        " AS beginnings GROUP BY conversation ORDER BY min(first)"
     )
     replies = db.execute(
         f"SELECT conversation FROM outbox WHERE state IN {OPEN} GROUP BY conversation ORDER BY min(id)"
@@ -99,34 +101,40 @@ def waiting(db: sqlite3.Connection) -> Due:
     return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
 
 
-def due(db: sqlite3.Connection, now: float, limit: int) -> Due:
+def due(db: Database, now: float, limit: int) -> Due:
     """Conversations with a retry, a replay or a reply whose time has come."""
     turns = db.execute(
-        "SELECT conversation FROM turn AS row WHERE state IN ('retry', 'queued') AND due_at <= ?"
+        "SELECT conversation FROM turn AS mine WHERE state IN ('retry', 'queued') AND due_at <= ?"
         f" AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
     replies = db.execute(
         # Only those that no earlier reply of their conversation holds up.
-        "SELECT conversation FROM outbox AS row WHERE state IN ('waiting', 'unknown', 'held') AND due_at <= ?"
-        " AND NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.conversation = row.conversation"
-        f" AND earlier.state IN {OPEN} AND earlier.id < row.id) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
+        "SELECT conversation FROM outbox AS mine WHERE state IN ('waiting', 'unknown', 'held')"
+        " AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM outbox AS earlier"
+        f" WHERE earlier.conversation = mine.conversation AND earlier.state IN {OPEN}"
+        f" AND earlier.id < mine.id) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
     return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
 
 
-def stats(db: sqlite3.Connection) -> Stats:
+def stats(db: Database) -> Stats:
     """How much waits."""
-    events, oldest = db.execute(
-        "SELECT count(*), min(received_at) FROM inbox WHERE state = 'waiting'"
+    events = db.execute(
+        "SELECT count(*) AS count, min(received_at) AS oldest FROM inbox WHERE state = 'waiting'"
     ).fetchone()
-    replies = db.execute(f"SELECT count(*) FROM outbox WHERE state IN {OPEN}").fetchone()[0]
-    dead = db.execute(f"SELECT count(*) FROM ({_LETTERS})").fetchone()[0]
-    return Stats(waiting_events=events, open_replies=replies, dead_letters=dead, oldest=oldest)
+    replies = db.execute(f"SELECT count(*) AS count FROM outbox WHERE state IN {OPEN}").fetchone()
+    dead = db.execute(f"SELECT count(*) AS count FROM ({_LETTERS}) AS letters").fetchone()
+    return Stats(
+        waiting_events=events["count"],
+        open_replies=replies["count"],
+        dead_letters=dead["count"],
+        oldest=events["oldest"],
+    )
 
 
-def purge(db: sqlite3.Connection, seen_hour: bytes, seen_before: float, finished_before: float) -> int:
+def purge(db: Database, seen_hour: bytes, seen_before: float, finished_before: float) -> int:
     """Delete one chunk of what is over; how many rows went."""
     overs: tuple[tuple[str, tuple[object, ...]], ...] = (
         (_SEEN, (seen_hour, seen_before)),
@@ -142,12 +150,12 @@ def _named(letter_id: str) -> tuple[str, int]:
     return (kind, int(number)) if named else ("", 0)
 
 
-def _place_of(db: sqlite3.Connection, letter_id: str | None) -> tuple[float, str, int]:
+def _place_of(db: Database, letter_id: str | None) -> tuple[float, str, int]:
     found = dead_letter(db, letter_id) if letter_id else None
     return (found.at, *_named(found.id)) if found else (float("-inf"), "", 0)
 
 
-def _letter(db: sqlite3.Connection, row: Row) -> DeadLetter:
+def _letter(db: Database, row: Row) -> DeadLetter:
     if row["kind"] == "turn":
         bodies = db.execute(
             "SELECT event FROM inbox JOIN turn ON inbox.id BETWEEN first_event AND last_event"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 import msgspec
 
 from ..model import Address, Context, Message, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
+from .database import Database, Row
 from .streams import take_stream
 
 OPEN = "('waiting', 'sending', 'streaming', 'unknown', 'held')"
@@ -19,13 +19,12 @@ _WITH_CONVERSATION = (
     "SELECT outbox.*, owner, last_id, last_at, reference"
     " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
 )
-Row = sqlite3.Row
 NEVER = 1e15
 """A time that does not come: the answer to a webhook decides."""
 
 
 def insert_replies(
-    db: sqlite3.Connection,
+    db: Database,
     conversation: str,
     replies: Sequence[Reply],
     now: float,
@@ -55,14 +54,14 @@ def insert_replies(
     return new
 
 
-def _is_taken(db: sqlite3.Connection, conversation: str, key: str) -> bool:
+def _is_taken(db: Database, conversation: str, key: str) -> bool:
     row = db.execute(
         "SELECT 1 FROM outbox WHERE conversation = ? AND key = ?", (conversation, key)
     ).fetchone()
     return row is not None
 
 
-def is_open(db: sqlite3.Connection, conversation: str, event: str | None) -> bool:
+def is_open(db: Database, conversation: str, event: str | None) -> bool:
     """Whether the replies to an event still travel in the answer to its webhook."""
     row = db.execute(
         "SELECT 1 FROM exchange WHERE conversation = ? AND event = ? AND state IN ('open', 'ready')",
@@ -71,7 +70,7 @@ def is_open(db: sqlite3.Connection, conversation: str, event: str | None) -> boo
     return row is not None
 
 
-def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> Claim | NotNow | None:
+def claim_reply(db: Database, instance: str, key: str, now: float) -> Claim | NotNow | None:
     """Take the oldest open reply of a conversation, if it is its time and a bot's to send."""
     while True:
         row = db.execute(
@@ -95,24 +94,24 @@ def claim_reply(db: sqlite3.Connection, instance: str, key: str, now: float) -> 
             return _claimed(db, instance, row)
 
 
-def _close(db: sqlite3.Connection, row: Row, state: str, now: float, error: str | None = None) -> None:
+def _close(db: Database, row: Row, state: str, now: float, error: str | None = None) -> None:
     db.execute(
         "UPDATE outbox SET state = ?, settled_at = ?, error = coalesce(?, error) WHERE id = ?",
         (state, now, error, row["id"]),
     )
 
 
-def _claimed(db: sqlite3.Connection, instance: str, row: Row) -> Claim:
+def _claimed(db: Database, instance: str, row: Row) -> Claim:
     repeated = row["state"] == "unknown"
     db.execute(
-        "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = max(repeated, ?) WHERE id = ?",
-        (repeated, row["id"]),
+        "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = ? WHERE id = ?",
+        (int(repeated or row["repeated"]), row["id"]),
     )
     claim = _claim_of(row, instance)
     return msgspec.structs.replace(claim, tries=claim.tries + 1, repeated=claim.repeated or repeated)
 
 
-def claim_of_row(db: sqlite3.Connection, instance: str, number: int) -> Claim:
+def claim_of_row(db: Database, instance: str, number: int) -> Claim:
     """The row `number` as its sender gets it, without a change."""
     row = db.execute(f"{_WITH_CONVERSATION} WHERE outbox.id = ?", (number,)).fetchone()
     return _claim_of(row, instance)
@@ -151,7 +150,7 @@ def context_of(conversation: Row | None) -> Context:
     )
 
 
-def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, now: float) -> None:
+def settle_reply(db: Database, claim: Claim, settlement: Settlement, now: float) -> None:
     """Record the outcome, unless an echo has settled the row already."""
     ended = settlement.state in ("sent", "dead")
     db.execute(
@@ -167,7 +166,7 @@ def settle_reply(db: sqlite3.Connection, claim: Claim, settlement: Settlement, n
         db.execute("UPDATE outbox SET growing = 0, mids = NULL, anew = 1 WHERE id = ?", (claim.row,))
 
 
-def postpone(db: sqlite3.Connection, key: str, until: float) -> None:
+def postpone(db: Database, key: str, until: float) -> None:
     """Let the open replies of a conversation wait until `until`."""
     db.execute(
         f"UPDATE outbox SET due_at = :until WHERE conversation = :key AND {WAITING} AND due_at < :until",

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.resources import files
 from typing import IO, Literal, TypeVar
 from urllib.parse import quote
 
@@ -40,13 +38,14 @@ from . import (
     inbox,
     letters,
     outbox,
+    schema,
     streams,
 )
 from .commit import Committer, InlineCommitter, Work
 
 _log = Logger()
 T = TypeVar("T")
-VERSION = 1
+VERSION = schema.newest("sqlite")
 BUSY = 5.0
 """Seconds to wait for another process's transaction."""
 EVENTS_PER_TRANSACTION = 100
@@ -176,16 +175,11 @@ class SQLiteStore:
         row = db.execute("SELECT version FROM store").fetchone() if "store" in tables else None
         if row is None:
             raise StartError(f"store: {self.path} is a database of something else")
-        if (version := row["version"]) > VERSION:
-            raise StartError(
-                f"store: {self.path} has schema {version}, this klein_channels knows {VERSION}: upgrade it"
-            )
+        schema.refuse_newer(self.path, row["version"], "sqlite")
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        if not _tables(db):
-            for statement in _statements(files(__package__).joinpath("0001.sqlite.sql").read_text("utf-8")):
-                db.execute(statement)
-            db.execute("INSERT INTO store VALUES (?, ?)", (VERSION, secrets.token_hex(4)))
+        version = db.execute("SELECT version FROM store").fetchone()["version"] if _tables(db) else 0
+        schema.migrate(db, version, "sqlite")
 
     # -- the protocol
 
@@ -373,15 +367,6 @@ def _take_over(db: sqlite3.Connection, now: float, unknown_until: float) -> None
 
 def _tables(db: sqlite3.Connection) -> set[str]:
     return {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-
-def _statements(script: str) -> Iterator[str]:
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
 
 
 def _uri_path(path: str) -> str:

@@ -7,17 +7,14 @@ after a crash, or the apology. So one reply is seen in the end.
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 
 from ..model import to_json
 from . import Claim, Reply
+from .database import Database, Row
 
-Row = sqlite3.Row
 
-
-def stream_of(db: sqlite3.Connection, turn: int) -> Row | None:
+def stream_of(db: Database, turn: int) -> Row | None:
     """The row that is growing in a turn, or was when its former attempt ended."""
     row: Row | None = db.execute(
         "SELECT * FROM outbox WHERE turn = ? AND state = 'streaming'", (turn,)
@@ -25,7 +22,7 @@ def stream_of(db: sqlite3.Connection, turn: int) -> Row | None:
     return row
 
 
-def insert_stream(db: sqlite3.Connection, conversation: str, turn: int, reply: Reply, now: float) -> Row:
+def insert_stream(db: Database, conversation: str, turn: int, reply: Reply, now: float) -> Row:
     """A row for a text that begins to grow."""
     row: Row = db.execute(
         "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part,"
@@ -39,15 +36,15 @@ def insert_stream(db: sqlite3.Connection, conversation: str, turn: int, reply: R
     return row
 
 
-def note_stream(db: sqlite3.Connection, claim: Claim, name: str | None) -> None:
+def note_stream(db: Database, claim: Claim, name: str | None) -> None:
     """Note what the platform calls what it shows; without a name, that it shows nothing."""
     db.execute(
-        "UPDATE outbox SET mids = :mids, growing = :mids IS NOT NULL WHERE id = :id AND state = 'streaming'",
-        {"mids": msgspec.json.encode([name]) if name is not None else None, "id": claim.row},
+        "UPDATE outbox SET mids = ?, growing = ? WHERE id = ? AND state = 'streaming'",
+        (msgspec.json.encode([name]) if name is not None else None, int(name is not None), claim.row),
     )
 
 
-def take_stream(db: sqlite3.Connection, turn: int, reply: Reply, now: float) -> bool:
+def take_stream(db: Database, turn: int, reply: Reply, now: float) -> bool:
     """Make `reply` the final text of what grew in this turn; False if nothing did.
 
     If the platform may show something whose name we never learned, it is posted anew, and marked.
@@ -57,13 +54,13 @@ def take_stream(db: sqlite3.Connection, turn: int, reply: Reply, now: float) -> 
         return False
     db.execute(
         "UPDATE outbox SET state = 'waiting', message = ?, attempt = ?, ordinal = ?, part = ?, due_at = ?,"
-        " repeated = max(repeated, growing AND mids IS NULL) WHERE id = ?",
+        " repeated = CASE WHEN growing = 1 AND mids IS NULL THEN 1 ELSE repeated END WHERE id = ?",
         (to_json(reply.message), reply.attempt, reply.ordinal, reply.part, now, row["id"]),
     )
     return True
 
 
-def leave_stream(db: sqlite3.Connection, turn: int, now: float) -> None:
+def leave_stream(db: Database, turn: int, now: float) -> None:
     """The turn is over and nothing took the place of what grew in it: what is seen stays."""
     db.execute(
         "UPDATE outbox SET state = 'sent', settled_at = ? WHERE turn = ? AND state = 'streaming'", (now, turn)
