@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import CertificateError, VerificationError
 from twisted.internet import error
@@ -19,10 +20,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web._newclient import Request
+from twisted.web.client import URI, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IAgentEndpointFactory, IBodyProducer
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer
 from zope.interface import implementer
 
 from .model import CallResult
@@ -39,9 +41,41 @@ _TELLING = (
 )
 
 
-@implementer(IAgent, IAgentEndpointFactory)
+class Target:
+    """Where a request goes: what the connection wants to know of its URL, and the way there."""
+
+    __slots__ = ("endpoint", "host", "key", "path", "url")
+
+    def __init__(self, url: EncodedURL, endpoint: IStreamClientEndpoint) -> None:
+        self.url = _KnownURL(url)
+        parsed = URI.fromBytes(self.url.to_text().encode("ascii"))
+        self.key = (parsed.scheme, parsed.host, parsed.port)
+        self.path = parsed.originForm
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        usual = url.port == {"http": 80, "https": 443}[url.scheme]
+        self.host = (host if usual else f"{host}:{url.port}").encode("ascii")
+        self.endpoint = endpoint
+
+
+class _KnownURL(EncodedURL):
+    """A URL that keeps its ASCII form: treq asks for it with each request, and it is costly to make."""
+
+    def __init__(self, url: EncodedURL) -> None:
+        super().__init__(
+            url.scheme, url.host, url.path, url.query, url.fragment, url.port, url.rooted, url.userinfo
+        )
+        self._ascii = url.to_text()
+
+    def to_uri(self) -> EncodedURL:
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._ascii
+
+
+@implementer(IAgent)
 class Exchange(Protocol):
-    """Sends one request over a connection from `pool`, or a new one made by `endpoint`.
+    """Sends one request to `target` over a connection from `pool`, or a new one.
 
     `bodiless` are the statuses after whose headers nothing more is read.
     """
@@ -56,7 +90,7 @@ class Exchange(Protocol):
         self,
         clock: Any,
         pool: HTTPConnectionPool,
-        endpoint: IStreamClientEndpoint,
+        target: Target,
         *,
         connect_timeout: float,
         max_response: int,
@@ -64,8 +98,7 @@ class Exchange(Protocol):
     ) -> None:
         self.clock = clock
         self._pool = pool
-        self.persistent = pool.persistent
-        self._endpoint = endpoint
+        self._target = target
         self._connect_timeout = connect_timeout
         self._max_response = max_response
         self._bodiless = bodiless
@@ -80,7 +113,7 @@ class Exchange(Protocol):
         self._requesting.addCallback(self._answered).addErrback(self._failed)
         return self._result
 
-    # What the client asks of its agent, and that of its endpoint factory and pool ------------------
+    # What the client asks of its agent ------------------------------------------------------------
 
     def request(
         self,
@@ -89,27 +122,25 @@ class Exchange(Protocol):
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[Any]:
-        """Send what the client has prepared, but never ask for a compressed answer."""
+        """Send what the client has prepared, but never ask for a compressed answer.
+
+        As Agent does it, but for the URL: it was read when this exchange was made, not with each request.
+        """
         assert headers is not None
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        agent = Agent.usingEndpointFactory(self.clock, self, self)
-        requesting: Deferred[Any] = agent.request(method, uri, headers, bodyProducer)
-        return requesting.addCallback(self._keep_encoded)
+        request = Request(method, self._target.path, headers, bodyProducer, persistent=self._pool.persistent)
+        return self._connect().addCallback(self._write, request).addCallback(self._keep_encoded)
 
-    def endpointForURI(self, uri: Any) -> IStreamClientEndpoint:
-        """The endpoint that was chosen for this exchange, whatever the URL says."""
-        return self._endpoint
-
-    def getConnection(self, key: Any, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+    def _connect(self) -> Deferred[Any]:
         """A connection from the pool, else a new one, TLS included, within the connect timeout."""
-        connecting: Deferred[Any] = self._pool.getConnection(key, endpoint)
+        connecting: Deferred[Any] = self._pool.getConnection(self._target.key, self._target.endpoint)
         if not connecting.called:
             connecting.addTimeout(self._connect_timeout, self.clock)
-        return connecting.addCallback(self._connected)
+        return connecting
 
-    def _connected(self, connection: Any) -> Any:
+    def _write(self, connection: Any, request: Request) -> Any:
         self._connection = connection
-        return connection
+        return connection.request(request)
 
     def _keep_encoded(self, response: Any) -> Any:
         """Hide from the client that an answer is compressed: a few bytes may unpack to all memory."""
@@ -147,7 +178,7 @@ class Exchange(Protocol):
         if self._over:
             return
         if reason.check(ResponseDone, PotentialDataLoss):
-            self._end("answered", reusable=self.persistent)
+            self._end("answered", reusable=self._pool.persistent)
         else:
             self._failed(reason)
 

@@ -34,7 +34,7 @@ from . import destinations
 from .channel import Steps
 from .connections import AddressEndpoint, FirstReachable, SecureEndpoint, address_endpoint, name_endpoint
 from .destinations import Destination, RefusedDestination
-from .exchange import Exchange
+from .exchange import Exchange, Target
 from .model import Call, CallResult
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Http:
         # Whether a request may be repeated is decided by those who know what it does.
         self._pool.retryAutomatically = False
         self._no_pool = HTTPConnectionPool(reactor, persistent=False)
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[str, Target] = {}
         self._endpoints: dict[tuple[str, str, int], IStreamClientEndpoint] = {}
 
     def run(self, steps: Steps[T], deadline: float) -> Deferred[T]:
@@ -131,12 +131,12 @@ class Http:
         return self._exchange(call, self._pool, target).start(_send, seconds, call, target)
 
     def _exchange(
-        self, call: Call, pool: HTTPConnectionPool, target: _Target, bodiless: frozenset[int] = frozenset()
+        self, call: Call, pool: HTTPConnectionPool, target: Target, bodiless: frozenset[int] = frozenset()
     ) -> Exchange:
         return Exchange(
             self._reactor,
             pool,
-            target.endpoint,
+            target,
             connect_timeout=self._connect_timeout,
             max_response=call.max_response,
             bodiless=bodiless,
@@ -144,13 +144,13 @@ class Http:
 
     # URLs of the configuration -------------------------------------------------------------------
 
-    def _add_target(self, text: str) -> _Target:
+    def _add_target(self, text: str) -> Target:
         url = destinations.ascii_url(text)
         if url.scheme not in ("http", "https") or not url.host or not url.port:
             raise RefusedDestination("the URL is not one of http or https")
         if url.userinfo:
             raise RefusedDestination("the URL carries credentials, which belong into a header")
-        target = _Target(url, self._endpoint((url.scheme, url.host, url.port)))
+        target = Target(url, self._endpoint((url.scheme, url.host, url.port)))
         _keep(self._targets, text, target)
         return target
 
@@ -184,7 +184,7 @@ class Http:
         while True:
             found = await self._find(call.url, ends)
             bodiless = destinations.REDIRECTS if hops_left else frozenset()
-            target = _Target(found.url, self._pinned(found, call.max_response))
+            target = Target(found.url, self._pinned(found, call.max_response))
             exchange = self._exchange(call, self._no_pool, target, bodiless)
             result = await exchange.start(_send, max(0.0, ends - self._reactor.seconds()), call, target)
             location = result.header("Location")
@@ -216,35 +216,6 @@ class Http:
         return FirstReachable(
             [SecureEndpoint(self._reactor, e, creator, found.host, limit) for e in endpoints]
         )
-
-
-class _Target:
-    """A URL in the forms in which treq and the connection want it, and how it is reached."""
-
-    __slots__ = ("endpoint", "host", "url")
-
-    def __init__(self, url: EncodedURL, endpoint: IStreamClientEndpoint) -> None:
-        self.url = _KnownURL(url)
-        host = f"[{url.host}]" if ":" in url.host else url.host
-        usual = url.port == {"http": 80, "https": 443}[url.scheme]
-        self.host = (host if usual else f"{host}:{url.port}").encode("ascii")
-        self.endpoint = endpoint
-
-
-class _KnownURL(EncodedURL):
-    """A URL that keeps its ASCII form: treq asks for it with each request, and it is costly to make."""
-
-    def __init__(self, url: EncodedURL) -> None:
-        super().__init__(
-            url.scheme, url.host, url.path, url.query, url.fragment, url.port, url.rooted, url.userinfo
-        )
-        self._ascii = url.to_text()
-
-    def to_uri(self) -> EncodedURL:
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        return self._ascii
 
 
 class _NoCookies(IndexableCookieJar):
@@ -282,7 +253,7 @@ class _Body:
         """Nor to stop."""
 
 
-def _send(exchange: Exchange, call: Call, target: _Target) -> Deferred[Any]:
+def _send(exchange: Exchange, call: Call, target: Target) -> Deferred[Any]:
     """Have treq make the request of `call`, through `exchange`."""
     headers = Headers()
     for name, value in call.headers:
