@@ -18,7 +18,8 @@ from ..credentials import Credentials
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
 from ..meta.outcomes import graph_outcome
-from ..meta.sends import action_body, send_body
+from ..meta.reuse import AttachmentIds
+from ..meta.sends import MESSENGER
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
@@ -70,6 +71,8 @@ class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
     graph_version: str = GRAPH_VERSION
     allow_sha1: bool = False
     app_secret_proof: bool = True
+    reuse_media: bool = False
+    """Whether a file that was sent once is sent by its id from then on: for addresses whose content stays."""
 
     def __post_init__(self) -> None:
         """Hide the secret, whose two forms have no type that a decoder could convert to."""
@@ -109,6 +112,7 @@ class FacebookInput:
         graph_version: str = GRAPH_VERSION,
         allow_sha1: bool = False,
         app_secret_proof: bool = True,
+        reuse_media: bool = False,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
     ) -> None:
         self.name = name
@@ -119,6 +123,7 @@ class FacebookInput:
         self._webhook = MetaWebhook("Messenger", verify_token, self._secrets, allow_sha1=allow_sha1)
         self._tokens = _read_tokens(credentials, name, page_tokens, fb_tokens, fb_access_token)
         self._graph = Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None)
+        self._media = AttachmentIds() if reuse_media else None
         self._reader = EventReader(name, "page", self._tokens.covers)
 
     @classmethod
@@ -134,6 +139,7 @@ class FacebookInput:
             graph_version=settings.graph_version,
             allow_sha1=settings.allow_sha1,
             app_secret_proof=settings.app_secret_proof,
+            reuse_media=settings.reuse_media,
             options=settings,
         )
 
@@ -162,16 +168,19 @@ class FacebookInput:
     def send(self, outgoing: Outgoing) -> Steps[Outcome]:
         """Show one part to a person, as the page that they wrote to."""
         try:
-            body = send_body(outgoing)
+            body = MESSENGER.send_body(outgoing)
         except ValueError as error:
             return Refused(reason=str(error))
         account = outgoing.address.account
         token = yield from self._tokens.token_for(self._graph, account, outgoing.now)
         if not isinstance(token, Secret):
             return token
+        if self._media is not None:
+            body = self._media.put_into(body, outgoing)
         deadline = VIDEO_DEADLINE if isinstance(outgoing.part, Video) else SEND_DEADLINE
         result: CallResult = yield self._graph.post(token, account, "messages", body, True, deadline)
-        return graph_outcome(result, outgoing.now, outgoing.attempt)
+        outcome = graph_outcome(result, outgoing.now, outgoing.attempt)
+        return outcome if self._media is None else self._media.learn(outgoing, body, result, outcome)
 
     def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
         """Show the dots for up to 20 seconds, or hide them."""
@@ -184,7 +193,7 @@ class FacebookInput:
     def _act(self, address: Address, action: str) -> Steps[None]:
         token = yield from self._tokens.token_for(self._graph, address.account, 0.0)
         if isinstance(token, Secret):
-            body = action_body(address.peer, action)
+            body = MESSENGER.action_body(address.peer, action)
             yield self._graph.post(token, address.account, "messages", body, False)
 
     # Playing Messenger

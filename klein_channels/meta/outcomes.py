@@ -36,6 +36,7 @@ class GraphError(NamedTuple):
         return f"{name} ({numbers}): {self.message}" if numbers else f"{name}: {self.message}"
 
 
+ATTACHMENT_ID_REFUSED = (100, 2018074)
 _Verdict: TypeAlias = tuple[Scope, str]
 _WINDOW: _Verdict = ("message", "window closed")
 _TOO_OFTEN: _Verdict = ("message", "sent too often for its kind")
@@ -63,7 +64,7 @@ _REFUSED: dict[tuple[int, int], _Verdict] = {
     (100, 2018001): ("message", "no such person for this page"),
     (100, 33): ("message", "no such object, or no permission for it"),
     (100, 2018109): ("message", "attachment too large"),
-    (100, 2018074): ("message", "attachment id refused"),
+    ATTACHMENT_ID_REFUSED: ("message", "attachment id refused"),
     (100, 2534037): _NOT_OWNER,
     (200, 1545041): _AWAY,
     (200, 2018028): ("message", "app in development mode and the person is no tester"),
@@ -158,6 +159,12 @@ def graph_object(result: CallResult) -> dict[str, Any] | None:
         return None
     answer = _json_object(result.body)
     return answer if _error(answer) is None else None
+
+
+def reason_codes(result: CallResult) -> tuple[int, int]:
+    """Code and subcode of the error in an answer; zeros where there is none."""
+    error = _error(_json_object(result.body))
+    return (error.code or 0, error.subcode or 0) if error else (0, 0)
 
 
 def retry_after(result: CallResult, now: float) -> float | None:

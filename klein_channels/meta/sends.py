@@ -1,12 +1,14 @@
 """
 Makes the bodies with which Meta's messaging products are told to show something.
 
-Limits are not looked at here: `fit` has cut the parts by the channel's capabilities. Bodies: Meta,
-"Messenger Platform: Send Messages" (5 May 2026).
+Limits of typed parts are not looked at here: `fit` has cut them by the channel's capabilities. What an
+agent gives in the platform's own JSON is held against the platform's rules. Bodies: Meta, "Messenger
+Platform: Send Messages" (5 May 2026).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..model import (
@@ -26,49 +28,104 @@ from ..model import (
     Text,
     Video,
 )
+from . import rules_instagram, rules_messenger
 from .events import USER_REF
+from .rules import Shape
 
+COMMENT = "comment_id:"
+"""Before a peer that is a comment: what is said there is a private reply, and can be said once."""
+REFERENCES = (
+    USER_REF,
+    COMMENT,
+    "post_id:",
+    "notification_messages_token:",
+    "one_time_notif_token:",
+    "phone_number:",
+)
+"""What may stand before a peer that is not a person's id, and is then the key of the ``recipient``."""
+_TOKENS = frozenset({"notification_messages_token", "one_time_notif_token"})
+_OPTIONS = ("messaging_type", "tag", "notification_type", "persona_id", "thread_control")
+"""Keys of a message's metadata that the Send API has at the top of its bodies."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendFormat:
+    """How one platform wants to be told: `platform` is its name, `rules` the shape of a whole body.
+
+    With `marks` our id travels in ``metadata`` and comes back in the echo, and every body says what
+    kind of message it is.
+    """
+
+    platform: str
+    rules: Shape
+    marks: bool = True
+
+    def action_body(self, peer: str, action: str) -> dict[str, Any]:
+        """The body of a sender action; nothing else may stand in it."""
+        return {"recipient": recipient(peer), "sender_action": action}
+
+    def send_body(self, outgoing: Outgoing) -> dict[str, Any]:
+        """The body that shows `outgoing`; ValueError says why there is none.
+
+        With `marks` a send whose outcome is unknown can be settled by its echo.
+        """
+        part, to = outgoing.part, recipient(outgoing.address.peer)
+        options = {key: value for key, value in (outgoing.metadata or {}).items() if key in _OPTIONS}
+        if isinstance(part, Custom) and _is_whole_body(part.json):
+            body = {**options, **part.json, "recipient": to}
+        else:
+            body = {**options, "recipient": to, "message": self._message(part)}
+        if "sender_action" not in body:
+            self._complete(body, outgoing)
+        if isinstance(part, Custom) or options:
+            self._check(body)
+        return body
+
+    def _complete(self, body: dict[str, Any], outgoing: Outgoing) -> None:
+        if outgoing.reply_to is not None:
+            body.setdefault("reply_to", {"mid": outgoing.reply_to})
+        message = body.get("message")
+        if body.get("tag") is not None:
+            body.setdefault("messaging_type", "MESSAGE_TAG")
+        elif isinstance(message, dict) and "template" in message:
+            body.setdefault("messaging_type", "UTILITY")
+        elif self.marks and not _TOKENS.intersection(body["recipient"]):
+            body.setdefault("messaging_type", "RESPONSE" if outgoing.cause else "UPDATE")
+        if self.marks and isinstance(message, dict):
+            body["message"] = {"metadata": outgoing.id, **message}
+
+    def _check(self, body: dict[str, Any]) -> None:
+        if body.get("tag") in rules_messenger.RETIRED_TAGS:
+            raise ValueError(f"tag: Meta refuses {body['tag']} since 27 April 2026; use a utility message")
+        problem = self.rules.problem(body, "")
+        if problem is not None:
+            raise ValueError(f"{self.platform} would refuse it: {problem}")
+
+    def _message(self, part: AnyPart) -> dict[str, Any]:
+        made = _message(part)
+        if made is None:
+            raise ValueError(f"{self.platform} shows nothing of the kind {type(part).__name__}")
+        return made
+
+
+MESSENGER = SendFormat("Messenger", rules_messenger.BODY)
+INSTAGRAM = SendFormat("Instagram", rules_instagram.BODY, marks=False)
 _ASKED = {"phone": "user_phone_number", "email": "user_email"}
 
 
 def recipient(peer: str) -> dict[str, str]:
     """The ``recipient`` that stands for a peer."""
-    if peer.startswith(USER_REF):
-        return {"user_ref": peer.removeprefix(USER_REF)}
+    for reference in REFERENCES:
+        if peer.startswith(reference):
+            return {reference[:-1]: peer.removeprefix(reference)}
     return {"id": peer}
-
-
-def action_body(peer: str, action: str) -> dict[str, Any]:
-    """The body of a sender action; nothing else may stand in it."""
-    return {"recipient": recipient(peer), "sender_action": action}
-
-
-def send_body(outgoing: Outgoing) -> dict[str, Any]:
-    """The body that shows `outgoing`; ValueError says why there is none.
-
-    Our id travels in ``metadata`` and comes back in the echo, so that a send whose outcome is
-    unknown can be settled.
-    """
-    part = outgoing.part
-    body: dict[str, Any] = {"recipient": recipient(outgoing.address.peer)}
-    if isinstance(part, Custom) and _is_whole_body(part.json):
-        body = {**part.json, **body}
-    else:
-        body["message"] = _message(part)
-    if outgoing.reply_to is not None and "sender_action" not in body:
-        body.setdefault("reply_to", {"mid": outgoing.reply_to})
-    if "sender_action" not in body:
-        body.setdefault("messaging_type", "RESPONSE" if outgoing.cause else "UPDATE")
-    if isinstance(body.get("message"), dict):
-        body["message"] = {"metadata": outgoing.id, **body["message"]}
-    return body
 
 
 def _is_whole_body(json: JSON) -> bool:
     return isinstance(json, dict) and bool(json.keys() & {"message", "recipient", "sender_action"})
 
 
-def _message(part: AnyPart) -> dict[str, Any]:
+def _message(part: AnyPart) -> dict[str, Any] | None:
     match part:
         case Text(text=text):
             return {"text": text}
@@ -86,7 +143,7 @@ def _message(part: AnyPart) -> dict[str, Any]:
             return {key: value for key, value in json.items() if key != "sender"}
         case Custom():
             raise ValueError("a custom part must be a JSON object")
-    raise ValueError(f"Messenger shows nothing of the kind {type(part).__name__}")
+    return None
 
 
 def _template(template_type: str, **payload: Any) -> dict[str, Any]:

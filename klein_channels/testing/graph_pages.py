@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..meta.rules import Shape
+from ..meta.rules_messenger import BODY, UPLOAD
 from ..model import JSON
 from .graph_answers import Answer, Asked, Done, refusal
 from .graph_people import HUMAN_AGENT_WINDOW, WINDOW, People
@@ -16,6 +18,8 @@ class Pages:
     def __init__(self, tokens: Mapping[str, str]) -> None:
         self.tokens: Mapping[str, str] = dict(tokens)
         self.people = People()
+        self.attachments: dict[str, tuple[str, JSON]] = {}
+        """What was kept for another time: ``{id: (page, attachment)}``."""
 
     def answer(self, asked: Asked) -> Done | Answer | None:
         """What the Graph says to a request with a page's token."""
@@ -25,15 +29,30 @@ class Pages:
             return Done(body={"id": asked.account, "name": f"Page {asked.account}"})
         if asked.edge == "messages" and asked.method == "POST":
             return self._message(asked)
+        if asked.edge == "message_attachments" and asked.method == "POST":
+            return self._upload(asked)
         return None
 
+    def _upload(self, asked: Asked) -> Done | Answer:
+        problem = UPLOAD.problem(asked.body, "")
+        if problem is not None:
+            return refusal(100, f"(#100) {problem}")
+        return Done(body={"attachment_id": self._kept(asked, asked.body["message"]["attachment"])})
+
+    def _kept(self, asked: Asked, attachment: JSON) -> str:
+        id = str(1_857_000_000_000_000 + asked.number)
+        self.attachments[id] = (asked.account, attachment)
+        return id
+
     def _message(self, asked: Asked) -> Done | Answer:
-        problem = body_problem(asked.body) or self._not_now(asked)
+        problem = body_problem(asked.body, BODY) or self._not_now(asked)
         if problem is not None:
             return problem
         shown = "message" in asked.body
         mid = f"m_standin.{asked.number}" if shown else ""
         usual = {"recipient_id": asked.body["recipient"].get("id"), "message_id": mid}
+        if shown and "is_reusable" in str(asked.body["message"].get("attachment")):
+            usual["attachment_id"] = self._kept(asked, asked.body["message"]["attachment"])
         return Done(
             body={key: value for key, value in usual.items() if value},
             kept="sent" if shown else "actions",
@@ -41,6 +60,9 @@ class Pages:
         )
 
     def _not_now(self, asked: Asked) -> Answer | None:
+        id = _attachment_id(asked.body)
+        if id is not None and self.attachments.get(id, ("",))[0] != asked.account:
+            return refusal(100, "(#100) Invalid attachment ID", 2018074)
         person = asked.body["recipient"].get("id")
         if person is None:
             return None
@@ -55,42 +77,19 @@ class Pages:
         return refusal(10, "(#10) This message is sent outside of allowed window.", 2018278)
 
 
-def body_problem(body: JSON) -> Answer | None:
+def body_problem(body: JSON, rules: Shape) -> Answer | None:
     """What the Graph has against a body, in its own shape."""
     if not isinstance(body, dict) or not isinstance(body.get("recipient"), dict) or not body["recipient"]:
         return refusal(100, "(#100) The parameter recipient is required")
     if ("message" in body) == ("sender_action" in body):
         return refusal(100, "(#100) Exactly one of message and sender_action is required", 2018014)
-    if "sender_action" in body:
-        return None
-    message = body["message"]
-    if not isinstance(message, dict) or not message.keys() & {
-        "text",
-        "attachment",
-        "attachments",
-        "sticker_id",
-    }:
-        return refusal(100, "(#100) param message must be non-empty.")
-    return _message_problem(message)
+    if "sender_action" in body and not body.keys() <= {"recipient", "sender_action", "payload"}:
+        return refusal(100, "(#100) A sender action stands alone", 2018014)
+    problem = rules.problem(body, "")
+    return refusal(100, f"(#100) {problem}") if problem else None
 
 
-def _message_problem(message: dict[str, Any]) -> Answer | None:
-    attachment = message.get("attachment")
-    payload = attachment.get("payload") if isinstance(attachment, dict) else None
-    payload = payload if isinstance(payload, dict) else {}
-    for name, where, key, least, most in (
-        ("message[text]", message, "text", 1, 2000),
-        ("message[metadata]", message, "metadata", 0, 1000),
-        ("message[quick_replies]", message, "quick_replies", 1, 13),
-        ("message[attachment][payload][text]", payload, "text", 1, 640),
-        ("message[attachment][payload][buttons]", payload, "buttons", 1, 3),
-        ("message[attachment][payload][elements]", payload, "elements", 1, 10),
-    ):
-        if key not in where:
-            continue
-        length = len(where[key]) if isinstance(where[key], str | list) else 0
-        if length < least:
-            return refusal(100, f"(#100) param {name} must be non-empty.")
-        if length > most:
-            return refusal(100, f"(#100) Length of param {name} must be less than or equal to {most}")
-    return None
+def _attachment_id(body: dict[str, Any]) -> str | None:
+    attachment = (body.get("message") or {}).get("attachment") or {}
+    id = (attachment.get("payload") or {}).get("attachment_id")
+    return id if isinstance(id, str) else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.meta.sends import send_body
+from klein_channels.meta.sends import MESSENGER
 from klein_channels.model import (
     Address,
     AnyPart,
@@ -35,7 +35,7 @@ def outgoing(part: AnyPart, peer: str = PERSON, **more: Any) -> Outgoing:
 
 
 def body_of(part: AnyPart, **more: Any) -> dict[str, Any]:
-    return send_body(outgoing(part, **more))
+    return MESSENGER.send_body(outgoing(part, **more))
 
 
 class BodyTests(SynchronousTestCase):
@@ -151,7 +151,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_what_cannot_be_sent_is_refused(self) -> None:
         for part in (Custom(json=[1]), Custom(json="x"), Location(latitude=1.0, longitude=2.0)):
-            self.assertRaises(ValueError, send_body, outgoing(part))
+            self.assertRaises(ValueError, MESSENGER.send_body, outgoing(part))
 
     def test_a_reply_names_its_message_at_the_top(self) -> None:
         self.assertEqual(body_of(Text(text="hi"), reply_to="m_1")["reply_to"], {"mid": "m_1"})
