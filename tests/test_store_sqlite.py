@@ -14,7 +14,8 @@ import klein_channels
 from klein_channels.errors import StartError, StoreFull, StoreUnavailable
 from klein_channels.model import Echo, Handover, Message, Receipt, Text, Unknown
 from klein_channels.store import EndOfTurn, NotNow, Reply, Settlement, StartedTurn
-from klein_channels.store.sqlite import EVENTS_PER_TRANSACTION, VERSION, SQLiteStore
+from klein_channels.store.sqlite import VERSION, SQLiteStore
+from klein_channels.store.tables import EVENTS_PER_TRANSACTION
 
 from .doubles import NOW, address, arrival, message, opened, said
 

@@ -17,12 +17,12 @@ Render = Callable[[tuple[Claim, ...]], tuple[bytes, int]]
 """Makes the response of replies; how many of them, from the first, it carries. Pure."""
 
 
-def open_exchange(db: Database, conversation: str, event: str, only: bool, now: float) -> None:
+def open_exchange(db: Database, server: int, conversation: str, event: str, only: bool, now: float) -> None:
     """An event came in a webhook that waits for the replies to it."""
     db.execute(
-        "INSERT INTO exchange (conversation, event, state, answers_only, at) VALUES (?, ?, 'open', ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (conversation, event, int(only), now),
+        "INSERT INTO exchange (conversation, event, state, answers_only, at, server)"
+        " VALUES (?, ?, 'open', ?, ?, ?) ON CONFLICT DO NOTHING",
+        (conversation, event, int(only), now, server),
     )
 
 
@@ -74,12 +74,12 @@ def answer_exchange(
     return Exchange(state="answered", response=response, carried=tuple(row["id"] for row in rows[:carried]))
 
 
-def close_exchange(db: Database, conversation: str, event: str, now: float) -> None:
-    """Nobody waits for the answer any more: the replies go the other way."""
+def close_exchange(db: Database, server: int, conversation: str, event: str, now: float) -> None:
+    """Nobody waits for the answer any more at `server`: the replies go the other way."""
     closed = db.execute(
         "UPDATE exchange SET state = 'closed' WHERE conversation = ? AND event = ?"
-        " AND state IN ('open', 'ready') AND answers_only = 0",
-        (conversation, event),
+        " AND state IN ('open', 'ready') AND answers_only = 0 AND server = ?",
+        (conversation, event, server),
     )
     if closed.rowcount:
         db.execute(
@@ -124,11 +124,14 @@ def close_abandoned(db: Database, now: float, expired_before: float) -> int:
     return len(rows)
 
 
-def close_all(db: Database, now: float) -> None:
-    """The server that held these connections is dead."""
-    rows = db.execute("SELECT conversation, event FROM exchange WHERE state IN ('open', 'ready')").fetchall()
-    for row in rows:
-        close_exchange(db, row["conversation"], row["event"], now)
+def ready(db: Database, server: int) -> tuple[tuple[str, str], ...]:
+    """The exchanges whose connections `server` holds and whose replies are there."""
+    rows = db.execute(
+        "SELECT conversation, event FROM exchange WHERE state IN ('open', 'ready') AND state = 'ready'"
+        " AND server = ? ORDER BY at LIMIT 1000",
+        (server,),
+    )
+    return tuple((row["conversation"], row["event"]) for row in rows)
 
 
 def _end(db: Database, rows: list[int], state: str, now: float) -> None:

@@ -12,14 +12,14 @@ from . import Arrival, Claim, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_replies
-from .streams import insert_stream, leave_stream, stream_of
+from .streams import hand_stream, insert_stream, leave_stream, stream_of
 
 OFFERS_KEPT = 60
 
 
-def enqueue(db: Database, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
+def enqueue(db: Database, server: int, arrivals: Sequence[Arrival], now: float) -> list[int | None]:
     """Store what is new among `arrivals`; their numbers, None for what was there."""
-    return [_enqueue_one(db, arrival, now) for arrival in arrivals]
+    return [_enqueue_one(db, server, arrival, now) for arrival in arrivals]
 
 
 def move_cursor(db: Database, cursor: Cursor) -> None:
@@ -37,7 +37,7 @@ def read_cursor(db: Database, name: str) -> Cursor | None:
     return Cursor(name=name, value=row["value"]) if row else None
 
 
-def _enqueue_one(db: Database, arrival: Arrival, now: float) -> int | None:
+def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int | None:
     new = db.execute("INSERT INTO seen (key, at) VALUES (?, ?) ON CONFLICT DO NOTHING", (arrival.dedupe, now))
     if new.rowcount == 0:
         return None
@@ -53,7 +53,7 @@ def _enqueue_one(db: Database, arrival: Arrival, now: float) -> int | None:
         )
     state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
     if arrival.exchange != "none" and state == "waiting":
-        open_exchange(db, key, event.id, arrival.exchange == "only", now)
+        open_exchange(db, server, key, event.id, arrival.exchange == "only", now)
     stored = db.execute(
         "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?) RETURNING id",
         (key, to_json(event), now, state),
@@ -85,7 +85,7 @@ def _touch(db: Database, arrival: Arrival, now: float) -> Owner:
 
 
 def start_turn(
-    db: Database, key: str, now: float, *, deterministic: bool, most_unsent: int
+    db: Database, server: int, key: str, now: float, *, deterministic: bool, most_unsent: int
 ) -> StartedTurn | NotNow | None:
     """Start the next turn of a conversation, the one that was interrupted before any new one."""
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
@@ -93,6 +93,9 @@ def start_turn(
     events = _oldest_waiting(db, key)
     if row is None and not events:
         return None
+    if row and row["state"] == "running" and row["server"] != server:
+        # Another server, which lives, is at it: what a dead one ran has become a retry.
+        return NotNow()
     owner = conversation["owner"] if conversation else "bot"
     if owner == "human":
         _withhold_turns(db, key, now)
@@ -100,10 +103,10 @@ def start_turn(
     if owner == "paused" or (row and row["due_at"] is not None and row["due_at"] > now):
         return NotNow()
     if row is not None:
-        return _started_again(db, conversation, row, now, deterministic)
+        return _started_again(db, server, conversation, row, now, deterministic)
     if _unsent(db, key) >= most_unsent:
         return NotNow()
-    return _started(db, conversation, key, events, now)
+    return _started(db, server, conversation, key, events, now)
 
 
 def _open_turn(db: Database, key: str) -> Row | None:
@@ -147,13 +150,15 @@ def _withhold_turns(db: Database, key: str, now: float) -> None:
     )
 
 
-def _started(db: Database, conversation: Row | None, key: str, events: list[Row], now: float) -> StartedTurn:
+def _started(
+    db: Database, server: int, conversation: Row | None, key: str, events: list[Row], now: float
+) -> StartedTurn:
     """A new turn for the oldest of `events`."""
     event = events[0]
     turn: int = db.execute(
-        "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)"
-        " VALUES (?, ?, ?, 1, 'running', ?) RETURNING id",
-        (key, event["id"], event["id"], now),
+        "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at, server)"
+        " VALUES (?, ?, ?, 1, 'running', ?, ?) RETURNING id",
+        (key, event["id"], event["id"], now, server),
     ).fetchone()["id"]
     db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (turn, event["id"]))
     return _for_caller(
@@ -164,12 +169,13 @@ def _started(db: Database, conversation: Row | None, key: str, events: list[Row]
 
 
 def _started_again(
-    db: Database, conversation: Row | None, row: Row, now: float, deterministic: bool
+    db: Database, server: int, conversation: Row | None, row: Row, now: float, deterministic: bool
 ) -> StartedTurn:
     """The next attempt at a turn, with the events that it had."""
     attempt = row["attempt"] + 1
     db.execute(
-        "UPDATE turn SET state = 'running', attempt = ?, due_at = NULL WHERE id = ?", (attempt, row["id"])
+        "UPDATE turn SET state = 'running', attempt = ?, due_at = NULL, server = ? WHERE id = ?",
+        (attempt, server, row["id"]),
     )
     turn = Turn(
         id=row["id"],
@@ -288,7 +294,9 @@ def end_turn(db: Database, turn: Turn, end: EndOfTurn, now: float) -> bool:
     return True
 
 
-def open_stream(db: Database, instance: str, turn: Turn, reply: Reply, now: float) -> Claim | NotNow:
+def open_stream(
+    db: Database, server: int, instance: str, turn: Turn, reply: Reply, now: float
+) -> Claim | NotNow:
     """A row for a text that is shown as it grows, if it is the conversation's turn to show anything."""
     key = turn.conversation
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
@@ -298,7 +306,9 @@ def open_stream(db: Database, instance: str, turn: Turn, reply: Reply, now: floa
     if row is None:
         if _unsent(db, key):
             return NotNow()
-        row = insert_stream(db, key, turn.id, reply, now)
+        row = insert_stream(db, server, key, turn.id, reply, now)
+    elif row["server"] != server:
+        hand_stream(db, server, row["id"])
     return claim_of_row(db, instance, row["id"])
 
 

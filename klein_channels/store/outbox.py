@@ -70,7 +70,7 @@ def is_open(db: Database, conversation: str, event: str | None) -> bool:
     return row is not None
 
 
-def claim_reply(db: Database, instance: str, key: str, now: float) -> Claim | NotNow | None:
+def claim_reply(db: Database, server: int, instance: str, key: str, now: float) -> Claim | NotNow | None:
     """Take the oldest open reply of a conversation, if it is its time and a bot's to send."""
     while True:
         row = db.execute(
@@ -80,6 +80,10 @@ def claim_reply(db: Database, instance: str, key: str, now: float) -> Claim | No
         ).fetchone()
         if row is None:
             return None
+        if row["state"] == "sending" and server and row["server"] == server:
+            # Nothing is under way here, or nobody would ask: it was claimed by a commit that did not
+            # answer, and never reached the one who sends.
+            return _claimed(db, server, instance, row)
         if row["state"] in ("sending", "streaming") or row["due_at"] > now:
             return NotNow()
         if row["owner"] == "paused":
@@ -91,7 +95,7 @@ def claim_reply(db: Database, instance: str, key: str, now: float) -> Claim | No
         elif row["state"] == "held":
             _close(db, row, "dead", now, f"held until its patience ended: {row['error']}")
         else:
-            return _claimed(db, instance, row)
+            return _claimed(db, server, instance, row)
 
 
 def _close(db: Database, row: Row, state: str, now: float, error: str | None = None) -> None:
@@ -101,11 +105,11 @@ def _close(db: Database, row: Row, state: str, now: float, error: str | None = N
     )
 
 
-def _claimed(db: Database, instance: str, row: Row) -> Claim:
+def _claimed(db: Database, server: int, instance: str, row: Row) -> Claim:
     repeated = row["state"] == "unknown"
     db.execute(
-        "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = ? WHERE id = ?",
-        (int(repeated or row["repeated"]), row["id"]),
+        "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = ?, server = ? WHERE id = ?",
+        (int(repeated or row["repeated"]), server, row["id"]),
     )
     claim = _claim_of(row, instance)
     return msgspec.structs.replace(claim, tries=claim.tries + 1, repeated=claim.repeated or repeated)

@@ -22,25 +22,30 @@ def stream_of(db: Database, turn: int) -> Row | None:
     return row
 
 
-def insert_stream(db: Database, conversation: str, turn: int, reply: Reply, now: float) -> Row:
+def insert_stream(db: Database, server: int, conversation: str, turn: int, reply: Reply, now: float) -> Row:
     """A row for a text that begins to grow."""
     row: Row = db.execute(
         "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part,"
-        " state, due_at, first_at, created_at, growing)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'streaming', ?, ?, ?, 1) RETURNING *",
+        " state, due_at, first_at, created_at, server, growing)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'streaming', ?, ?, ?, ?, 1) RETURNING *",
         (
             *(conversation, str(reply.address), to_json(reply.message), reply.cause),
-            *(turn, reply.attempt, reply.ordinal, reply.part, now, now, now),
+            *(turn, reply.attempt, reply.ordinal, reply.part, now, now, now, server),
         ),
     ).fetchone()
     return row
 
 
-def note_stream(db: Database, claim: Claim, name: str | None) -> None:
+def hand_stream(db: Database, server: int, row: int) -> None:
+    """Another server goes on with a text that was growing: the former one notes nothing more."""
+    db.execute("UPDATE outbox SET server = ? WHERE id = ?", (server, row))
+
+
+def note_stream(db: Database, server: int, claim: Claim, name: str | None) -> None:
     """Note what the platform calls what it shows; without a name, that it shows nothing."""
     db.execute(
-        "UPDATE outbox SET mids = ?, growing = ? WHERE id = ? AND state = 'streaming'",
-        (msgspec.json.encode([name]) if name is not None else None, int(name is not None), claim.row),
+        "UPDATE outbox SET mids = ?, growing = ? WHERE id = ? AND state = 'streaming' AND server = ?",
+        (msgspec.json.encode([name]) if name is not None else None, int(name is not None), claim.row, server),
     )
 
 
