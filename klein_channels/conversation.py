@@ -8,7 +8,7 @@ the outbox as it says it; what it returns at the end shares the transaction that
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred
@@ -38,8 +38,19 @@ Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
 ScreenOf = Callable[[Channel], Screen | None]
 
 
+class RepliesCommitted(Protocol):
+    """Is told of a conversation with something to send, and of the claim that was made to it."""
+
+    def __call__(self, key: str, claim: Claim | None = None, /) -> None:
+        """Send it."""
+
+
 class Conversations:
-    """Runs turns. `replies_committed(key)` is called whenever a conversation has something to send."""
+    """Runs turns. `replies_committed` is called whenever a conversation has something to send.
+
+    It is given the first reply of a turn where that was claimed: `may_claim` says whether what waits in
+    a conversation would be sent at once.
+    """
 
     def __init__(  # noqa: PLR0913  (what the service joins)
         self,
@@ -50,11 +61,12 @@ class Conversations:
         *,
         clock: IReactorTime,
         now: Callable[[], float],
-        replies_committed: Callable[[str], None],
+        replies_committed: RepliesCommitted,
         show_typing: ShowTyping,
         resolve: Resolve,
         screen_of: ScreenOf = lambda channel: None,
         answer_ready: Callable[[str, str], None] = lambda key, event: None,
+        may_claim: Callable[[str], bool] = lambda key: False,
         meter: Meter = UNCOUNTED,
     ) -> None:
         self._store = store
@@ -68,6 +80,7 @@ class Conversations:
         self._resolve = resolve
         self._screen_of = screen_of
         self._answer_ready = answer_ready
+        self._may_claim = may_claim
         self._threads = agent if isinstance(agent, HasThreads) else None
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
@@ -250,16 +263,18 @@ class Conversations:
         turn = started.turn
         if able(self._channels[started.address.channel], Answers):
             end = msgspec.structs.replace(end, answers=turn.event.id)
+        elif end.replies and self._may_claim(turn.conversation):
+            end = msgspec.structs.replace(end, claims=True)
         while True:
             try:
-                ours = await self._store.end_turn(turn, end, self._now())
+                ended = await self._store.end_turn(turn, end, self._now())
                 break
             except StoreError as error:
                 if self._lanes.stopped:
                     return
                 _log.error("the end of turn {turn} cannot be stored: {error}", turn=turn.id, error=error)
                 await deferLater(self._clock, STORE_RETRY, lambda: None)
-        self._meter.turn_ended(started.address.channel, turn.id, end.state if ours else "lost")
+        self._meter.turn_ended(started.address.channel, turn.id, end.state if ended else "lost")
         if end.state == "dead":
             _log.error(
                 "turn {turn} of {key} is a dead letter: {reason}",
@@ -267,9 +282,9 @@ class Conversations:
                 key=turn.conversation,
                 reason=end.error,
             )
-        if ours and end.replies:
-            self._replies_committed(turn.conversation)
-        if ours and end.answers is not None and end.state != "retry":
+        if ended is not None and end.replies:
+            self._replies_committed(turn.conversation, ended.claim)
+        if ended is not None and end.answers is not None and end.state != "retry":
             self._answer_ready(turn.conversation, end.answers)
 
     async def _thread_back(self, turn: Turn) -> None:

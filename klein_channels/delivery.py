@@ -64,13 +64,22 @@ class Deliveries:
         self._jitter = jitter
         self._settled = settled
         self._lanes = Lanes(self._work, policy.max_sends, self._stumbled)
+        self._claimed: dict[str, Claim] = {}
         self._paused: dict[Account, float] = {}
         self._typing: dict[str, Deferred[None]] = {}
         self._alarms = Throttle(now)
 
-    def wake(self, key: str) -> None:
-        """Something may be there to send in this conversation."""
+    def wake(self, key: str, claim: Claim | None = None) -> None:
+        """Something may be there to send in this conversation; `claim` was made for us already."""
+        if claim is not None:
+            self._claimed[key] = claim
+            if self._lanes.stopped:
+                self._give_back(key)
         self._lanes.wake(key)
+
+    def would_send(self, key: str) -> bool:
+        """Whether what waits in this conversation would be sent at once."""
+        return self._lanes.would_begin(key) and not self._paused_until(key)
 
     def show_typing(self, key: str, address: Address, on: bool) -> None:
         """Show that an answer is being written, or no longer, unless one is on its way already."""
@@ -84,6 +93,8 @@ class Deliveries:
     def stop(self) -> Deferred[None]:
         """Send nothing new; fires when what is under way has its outcome stored."""
         ended = self._lanes.stop()
+        for key in list(self._claimed):
+            self._give_back(key)
         for typing in list(self._typing.values()):
             typing.cancel()
         return ended
@@ -99,17 +110,36 @@ class Deliveries:
 
     async def _work(self, key: str) -> bool:
         """Send what there is to send; what comes meanwhile wakes the lane again."""
-        address = Address.parse(key)
-        paused_until = self._paused.get((address.channel, address.account), 0.0)
-        if paused_until > self._now():
+        paused_until = self._paused_until(key)
+        if paused_until:
+            self._give_back(key)
             await self._store.postpone(key, paused_until)
             return False
-        claim = await self._store.claim_reply(key, self._now())
+        claim: Claim | NotNow | None = self._claimed.pop(key, None)
+        if claim is None:
+            claim = await self._store.claim_reply(key, self._now())
         while isinstance(claim, Claim):
             await self._end_typing(key)
             claim = await self._settle(claim, await self._sent(claim))
             self._settled(key)
         return False
+
+    def _paused_until(self, key: str) -> float:
+        """When the account of a conversation goes on; 0 if it need not wait."""
+        address = Address.parse(key)
+        until = self._paused.get((address.channel, address.account), 0.0)
+        return until if until > self._now() else 0.0
+
+    def _give_back(self, key: str) -> None:
+        """Let a claim go that nobody has begun to send."""
+        claim = self._claimed.pop(key, None)
+        if claim is not None:
+            waits = Settlement(state="waiting", due_at=self._now())
+            given = self._store.settle_reply(claim, waits, self._now(), claim_next=False)
+            # The next server takes it for begun, which costs its conversation a wait and is marked.
+            given.addErrback(
+                lambda failure: _log.failure("reply {id} was not given back", failure, id=claim.id)
+            )
 
     async def _settle(self, claim: Claim, settlement: Settlement) -> Claim | NotNow | None:
         """Store an outcome, however long the store is away: it is known nowhere else."""

@@ -57,6 +57,10 @@ class Lanes:
         """Whether this lane is at work, or about to be."""
         return lane in self._working or lane in self._queued
 
+    def would_begin(self, lane: str) -> bool:
+        """Whether work in this lane would begin as soon as it is woken."""
+        return not (self.stopped or self._queue or len(self._working) >= self.most or self.is_busy(lane))
+
     def stop(self) -> Deferred[None]:
         """Begin nothing more; fires when what is at work has ended."""
         self.stopped = True

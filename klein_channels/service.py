@@ -233,6 +233,7 @@ class ChannelService(MultiService):
             resolve=self._resolve,
             screen_of=self._screen_of,
             answer_ready=self._exchanges.turn_ended,
+            may_claim=self._deliveries.would_send,
             meter=self._meter,
             **times,
         )

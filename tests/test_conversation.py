@@ -114,7 +114,7 @@ class ConversationCase(SynchronousTestCase):
             self.policy,
             clock=self.clock,
             now=self.clock.seconds,
-            replies_committed=self.replied.append,
+            replies_committed=lambda key, claim=None: self.replied.append(key),
             show_typing=lambda key, started, on: self.typing.append((key, on)),
             resolve=lambda *asked: self.resolve(*asked),  # noqa: PLW0108  (tests replace it)
         )

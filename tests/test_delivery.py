@@ -11,7 +11,7 @@ from klein_channels.errors import StoreUnavailable
 from klein_channels.model import Refused, Retry, Sent, UnknownOutcome
 from klein_channels.policy import Policy
 from klein_channels.secret import Secret
-from klein_channels.store import STORE_RETRY
+from klein_channels.store import STORE_RETRY, EndOfTurn
 
 from .doubles import NOW, Transport, address, arrival, clock_at, message, opened, said
 from .test_conversation import FlakyStore
@@ -81,6 +81,63 @@ class DeliveryCase(SynchronousTestCase):
 
     def reasons(self):
         return [letter.reason for letter in self.successResultOf(self.inner.dead_letters(None, 100))]
+
+
+class ClaimedTests(DeliveryCase):
+    """Replies that were claimed for us as their turn ended."""
+
+    def ended(self, *texts):
+        """A turn ends with `texts`, and what waits would be sent at once; its claim."""
+        self.successResultOf(self.inner.enqueue([arrival(message())], NOW))
+        started = self.successResultOf(self.inner.start_turn(KEY, NOW, deterministic=False))
+        replies = tuple(said(text, part=number) for number, text in enumerate(texts))
+        end = EndOfTurn(state="done", replies=replies, claims=True)
+        return self.successResultOf(self.inner.end_turn(started.turn, end, NOW)).claim
+
+    def test_it_is_sent_without_another_look_into_the_store(self):
+        claim = self.ended("1", "2")
+        self.store.claim_reply = None
+        self.deliveries.wake(KEY, claim)
+        self.assertEqual((self.transport.texts, self.rows()), (["1", "2"], ["sent", "sent"]))
+
+    def test_a_stop_gives_it_back(self):
+        claim = self.ended("1")
+        self.deliveries.stop()
+        self.deliveries.wake(KEY, claim)
+        self.assertEqual((self.transport.texts, self.rows("state, repeated")), ([], [("waiting", 0)]))
+
+    def test_a_stop_gives_back_what_waits_for_a_free_place(self):
+        self.over(Transport(*(Deferred() for _ in range(3))))
+        for other in "abc":
+            self.post("x", where=address(other))
+        claim = self.ended("1")
+        self.deliveries.wake(KEY, claim)
+        self.assertEqual(self.rows()[-1], "sending")
+        self.deliveries.stop()
+        self.assertEqual((self.transport.texts, self.rows()[-1]), (["x"] * 3, "waiting"))
+
+    def test_an_account_that_rests_gives_it_back(self):
+        self.over(Transport(Retry(at=NOW + 100, scope="account")))
+        self.post("x", where=address("other"))
+        claim = self.ended("1")
+        self.deliveries.wake(KEY, claim)
+        self.assertEqual(
+            (self.transport.texts, self.rows("state, due_at")[-1]), (["x"], ("waiting", NOW + 100))
+        )
+
+    def test_what_would_be_sent_at_once(self):
+        self.assertTrue(self.deliveries.would_send(KEY))
+        self.over(Transport(Retry(at=NOW + 100, scope="account")))
+        self.post("x", where=address("other"))
+        self.assertFalse(self.deliveries.would_send(KEY))
+        self.over(Transport(*(Deferred() for _ in range(3))))
+        self.post("x")
+        self.assertEqual((self.deliveries.would_send(KEY), self.deliveries.would_send(OTHER)), (False, True))
+        self.post("x", where=address("a"))
+        self.post("x", where=address("b"))
+        self.assertFalse(self.deliveries.would_send(OTHER))
+        self.deliveries.stop()
+        self.assertFalse(self.deliveries.would_send(OTHER))
 
 
 class SendTests(DeliveryCase):

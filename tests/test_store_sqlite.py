@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 import klein_channels
@@ -65,6 +66,63 @@ class StoreCase(SynchronousTestCase):
             return [tuple(row) for row in db.execute(query)]
 
         return self.get(self.store._committer.run(ask))
+
+
+class ClaimedAtTheEndTests(StoreCase):
+    """The first reply of a turn, claimed in the transaction that ends it."""
+
+    def ended(self, *texts, turn=None, **more):
+        self.enqueue(message())
+        turn = turn or self.start().turn
+        return self.end(
+            turn, replies=tuple(said(t, part=n) for n, t in enumerate(texts)), claims=True, **more
+        )
+
+    def test_it_is_what_a_claim_would_have_been(self):
+        ended = self.ended("a", "b")
+        self.assertEqual(
+            self.rows("SELECT state, tries FROM outbox ORDER BY id"), [("sending", 1), ("waiting", 0)]
+        )
+        self.settle(ended.claim, "waiting", due_at=NOW)
+        again = self.claim()
+        self.assertEqual(again, msgspec.structs.replace(ended.claim, tries=2))
+
+    def test_the_others_follow(self):
+        second = self.settle(self.ended("a", "b").claim, claim_next=True)
+        self.assertEqual(second.message.parts[0].text, "b")
+
+    def test_nobody_claims_what_was_not_asked_for(self):
+        self.enqueue(message())
+        self.assertIsNone(self.end(self.start().turn, replies=(said("a"),)).claim)
+
+    def test_what_is_open_goes_before_it(self):
+        self.post("first")
+        self.assertIsNone(self.ended("a").claim)
+        self.assertEqual(self.claim().message.parts[0].text, "first")
+
+    def test_a_conversation_on_another_server_s_connection_is_that_one_s(self):
+        self.get(self.store._committer.run(lambda db: db.execute("INSERT INTO socket VALUES (?, 7)", (KEY,))))
+        self.assertIsNone(self.ended("a").claim)
+
+    def test_only_the_bot_s_is_claimed(self):
+        for owner in ("human", "paused"):
+            self.enqueue(message())
+            turn = self.start().turn
+            self.owner(owner)
+            self.assertIsNone(self.ended("a", turn=turn).claim)
+            self.owner("bot")
+            self.settle(self.claim())
+
+    def test_last_words_of_the_bot_go_out_though_they_hand_over(self):
+        self.assertIsNone(self.ended("a", owner="human").claim)
+        self.assertEqual(self.claim().message.parts[0].text, "a")
+
+    def test_another_attempt_looks_at_what_the_former_one_said(self):
+        self.enqueue(message())
+        turn = self.start().turn
+        self.get(self.store.add_replies(turn, [said("a")], (), NOW))
+        self.end(turn, "retry", due_at=NOW)
+        self.assertIsNone(self.ended("b", turn=self.start().turn).claim)
 
 
 class EnqueueTests(StoreCase):

@@ -144,10 +144,18 @@ class EndOfTurn(Value, frozen=True, kw_only=True):
     """The id of the event whose webhook waits for the replies, where the channel answers so."""
     streamed: bool = False
     """Whether something of it was shown as it grew."""
+    claims: bool = False
+    """Whether the caller sends the first reply at once, if nothing goes before it there."""
     failed: bool = False
     """Whether this attempt counts as a failure (a stop of the server, an absent agent do not)."""
     first_failure: float | None = None
     """When the trouble with this turn began; None keeps what is known, or is the time of a failure."""
+
+
+class Ended(Value, frozen=True, kw_only=True):
+    """A turn that has ended, and its first reply if that was claimed for the caller."""
+
+    claim: Claim | None = None
 
 
 class DeadLetter(Value, frozen=True, kw_only=True):
@@ -226,8 +234,8 @@ class Store(Protocol):
     def note_stream(self, claim: Claim, name: str | None) -> Deferred[None]:
         """Note what the platform calls what it shows; without a name, that it shows nothing."""
 
-    def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[bool]:
-        """End a turn; False if it is no longer the caller's."""
+    def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[Ended | None]:
+        """End a turn; None if it is no longer the caller's."""
 
     def post(
         self, conversation: str, replies: Sequence[Reply], key: str | None, now: float

@@ -8,10 +8,10 @@ from typing import cast
 import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
-from . import Arrival, Claim, Cursor, EndOfTurn, NotNow, Reply, StartedTurn
+from . import Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply, StartedTurn
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
-from .outbox import HELD, OPEN, claim_of_row, context_of, insert_replies
+from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
 
 OFFERS_KEPT = 60
@@ -260,8 +260,10 @@ def _say(db: Database, turn: Turn, replies: Sequence[Reply], offers: Sequence[st
     insert_replies(db, turn.conversation, replies, now, turn=turn.id)
 
 
-def end_turn(db: Database, turn: Turn, end: EndOfTurn, now: float) -> bool:
-    """End a turn with its last replies; False, and nothing, if the turn is not the caller's."""
+def end_turn(
+    db: Database, server: int, instance: str, turn: Turn, end: EndOfTurn, now: float
+) -> Ended | None:
+    """End a turn with its last replies; None, and nothing, if the turn is not the caller's."""
     ended = db.execute(
         "UPDATE turn SET state = :state, due_at = :due_at, error = :error, failures = failures + :failed,"
         " first_failure = coalesce(:first_failure, first_failure, CASE WHEN :failed = 1 THEN :now END),"
@@ -279,8 +281,13 @@ def end_turn(db: Database, turn: Turn, end: EndOfTurn, now: float) -> bool:
         },
     )
     if ended.rowcount == 0:
-        return False
-    _say(db, turn, end.replies, end.offers, now)
+        return None
+    claim: Claim | None = None
+    replies: Sequence[Reply] = end.replies
+    # What may take the place of something, or travel in an answer, goes the way that knows of it.
+    if replies and end.claims and turn.attempt == 1 and not (end.owner or end.streamed or end.answers):
+        claim, replies = insert_claimed(db, server, instance, turn, replies, now)
+    _say(db, turn, replies, end.offers, now)
     if end.owner is not None:
         # The words with which the bot hands over still go out, whatever the owner is then.
         db.execute(f"UPDATE outbox SET final_word = 1 WHERE turn = ? AND state IN {OPEN}", (turn.id,))
@@ -291,7 +298,7 @@ def end_turn(db: Database, turn: Turn, end: EndOfTurn, now: float) -> bool:
         make_ready(db, turn.conversation, end.answers)
     if end.state != "retry" and (end.streamed or turn.attempt > 1):
         leave_stream(db, turn.id, now)
-    return True
+    return Ended(claim=claim)
 
 
 def open_stream(

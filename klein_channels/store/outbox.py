@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..model import Address, Context, Message, from_json, to_json
+from ..model import Address, Context, Message, Turn, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
 from .database import Database, Row
 from .streams import take_stream
@@ -42,16 +42,72 @@ def insert_replies(
     if replies and replies[0].by_answer and is_open(db, conversation, replies[0].cause):
         due_at = NEVER
     for reply in replies:
-        new += db.execute(
-            "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part, key,"
-            " state, due_at, first_at, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
-            (
-                *(conversation, str(reply.address), to_json(reply.message), reply.cause),
-                *(turn, reply.attempt, reply.ordinal, reply.part, key, due_at, now, now),
-            ),
-        ).rowcount
+        row = _insert(db, conversation, reply, now, turn=turn, key=key, due_at=due_at)
+        new += row is not None
     return new
+
+
+def _insert(
+    db: Database,
+    conversation: str,
+    reply: Reply,
+    now: float,
+    *,
+    turn: int | None,
+    due_at: float,
+    key: str | None = None,
+    claimed_by: int | None = None,
+) -> int | None:
+    """The number of a new row; None if its place or key is taken."""
+    row = db.execute(
+        "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part, key,"
+        " state, tries, server, due_at, first_at, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING RETURNING id",
+        (
+            *(conversation, str(reply.address), to_json(reply.message), reply.cause),
+            *(turn, reply.attempt, reply.ordinal, reply.part, key),
+            *(("waiting", 0, 0) if claimed_by is None else ("sending", 1, claimed_by)),
+            *(due_at, now, now),
+        ),
+    ).fetchone()
+    return row["id"] if row else None
+
+
+def insert_claimed(
+    db: Database, server: int, instance: str, turn: Turn, replies: Sequence[Reply], now: float
+) -> tuple[Claim | None, Sequence[Reply]]:
+    """Store the first reply of a turn as claimed, and return the others; all, where it has to wait.
+
+    It has to where something open goes before it, where the conversation is not the bot's, and where
+    it is seen through a connection to another server.
+    """
+    key, first = turn.conversation, replies[0]
+    conversation = db.execute(
+        "SELECT owner, last_id, last_at, reference,"
+        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND state IN {OPEN}) AS busy,"
+        " EXISTS (SELECT 1 FROM socket WHERE conversation = :key AND server <> :server) AS elsewhere"
+        " FROM conversation WHERE key = :key",
+        {"key": key, "server": server},
+    ).fetchone()
+    waits = conversation is None or conversation["busy"] or conversation["elsewhere"]
+    if waits or conversation["owner"] != "bot":
+        return None, replies
+    number = _insert(db, key, first, now, turn=turn.id, due_at=now, claimed_by=server)
+    if number is None:
+        return None, replies
+    claim = Claim(
+        row=number,
+        id=f"{instance}-{number}",
+        conversation=key,
+        address=first.address,
+        message=first.message,
+        cause=first.cause,
+        context=context_of(conversation),
+        tries=1,
+        first_at=now,
+    )
+    return claim, replies[1:]
 
 
 def _is_taken(db: Database, conversation: str, key: str) -> bool:

@@ -20,6 +20,7 @@ from . import (
     Cursor,
     DeadLetter,
     Due,
+    Ended,
     EndOfTurn,
     Exchange,
     NotNow,
@@ -141,9 +142,11 @@ class Tables:
         """Note what the platform calls what it shows."""
         return self._write(lambda db: streams.note_stream(db, self.server, claim, name), claim.conversation)
 
-    def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[bool]:
+    def end_turn(self, turn: Turn, end: EndOfTurn, now: float) -> Deferred[Ended | None]:
         """End a turn."""
-        return self._write(lambda db: inbox.end_turn(db, turn, end, now), turn.conversation)
+        return self._write(
+            lambda db: inbox.end_turn(db, self.server, self.instance, turn, end, now), turn.conversation
+        )
 
     def post(
         self, conversation: str, replies: Sequence[Reply], key: str | None, now: float

@@ -125,10 +125,11 @@ class KillTests(PromiseCase):
 
     def test_between_the_reply_and_its_send(self):
         kit = self.serve(durable=True)
-        # Commits: the event, the start of the turn, its end with the reply; the claim would be next.
-        kit.disk.kill_at = lambda number: "before" if number == kit.before + 4 else None
+        # Commits: the event, the start of the turn, its end with the claimed reply; the send would be next.
+        kit.disk.kill_at = lambda number: "after" if number == kit.before + 3 else None
         kit.before = kit.disk.commits
         kit.message("hi")
+        self.assertEqual(kit.sent, [])
         self.restart(kit)
         self.assertEqual((kit.sent, kit.turns(), kit.outbox()), (["re: hi"], ["done"], ["sent"]))
 
