@@ -52,7 +52,8 @@ class Buckets:
     def _forget(self, now: float) -> None:
         """Forget full buckets and, where these are few, the fuller half of the others."""
         used = sorted(
-            ((full_at, name) for name, full_at in self._full_at.items() if full_at > now), key=lambda one: one[0]
+            ((full_at, name) for name, full_at in self._full_at.items() if full_at > now),
+            key=lambda one: one[0],
         )
         if len(used) > self._remembered // 2:
             used = used[len(used) // 2 :]

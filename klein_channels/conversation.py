@@ -28,9 +28,11 @@ from .meter import UNCOUNTED, Meter
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
 from .speech import Speech, TurnLost, structured_by_offer
-from .store import STORE_RETRY, Claim, EndOfTurn, StartedTurn, Store
+from .store import STORE_RETRY, Claim, EndOfTurn, NotNow, StartedTurn, Store
 
 _log = Logger()
+SOON = 10.0
+"""Seconds for which a time is waited for to the moment; later ones are found by the poll."""
 TYPING_OVERLAP = 0.8
 """The part of its time after which a life sign is shown again."""
 ShowTyping = Callable[[str, StartedTurn, bool], None]
@@ -85,6 +87,7 @@ class Conversations:
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
         self._held_up: set[str] = set()
+        self._soon: dict[str, IDelayedCall] = {}
         self._meter = meter
         if meter is not UNCOUNTED:
             self._lanes.time_waits(clock.seconds, self._waited)
@@ -105,6 +108,9 @@ class Conversations:
 
     def stop(self) -> Deferred[None]:
         """Start no more turns; fires when those at work have ended. They may be cancelled by `give_up`."""
+        for timer in self._soon.values():
+            timer.cancel()
+        self._soon.clear()
         return self._lanes.stop()
 
     def give_up(self) -> None:
@@ -126,11 +132,27 @@ class Conversations:
         started = await self._store.start_turn(key, self._now(), deterministic=self._agent.deterministic)
         if not isinstance(started, StartedTurn):
             if started is not None:
-                self._held_up.add(key)
+                self._wait(key, started)
             return False
         self._meter.turn_began(started.address.channel, started.turn.id)
         await self._run(started)
         return started.more
+
+    def _wait(self, key: str, held: NotNow) -> None:
+        """Come back when what holds up the next turn is over."""
+        if held.until is None:
+            self._held_up.add(key)
+            return
+        timer = self._soon.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        wait = held.until - self._now()
+        if wait <= SOON and not self._lanes.stopped:
+            self._soon[key] = self._clock.callLater(max(wait, 0.0), self._time_has_come, key)
+
+    def _time_has_come(self, key: str) -> None:
+        del self._soon[key]
+        self.wake(key)
 
     async def _run(self, started: StartedTurn) -> None:
         if started.failures >= self._policy.agent_tries:

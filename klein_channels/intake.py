@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .admission import Admission
 from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps, able
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
 from .exchanges import Exchanges
@@ -36,7 +37,7 @@ from .model import (
     WebhookResponse,
 )
 from .policy import Policy
-from .store import Arrival, Cursor, Store
+from .store import REJECTED, Arrival, Cursor, Store
 
 _log = Logger()
 _OK = WebhookResponse()
@@ -54,7 +55,7 @@ class Intake:
     `not_stored` is told why, when a webhook was answered 503.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what the service joins)
         self,
         store: Store,
         policy: Policy,
@@ -65,6 +66,7 @@ class Intake:
         after_commit: AfterCommit,
         not_stored: Callable[[str], None],
         exchanges: Exchanges | None = None,
+        replies_committed: Callable[[str], None] = lambda key: None,
         meter: Meter = UNCOUNTED,
     ) -> None:
         self._store = store
@@ -75,6 +77,9 @@ class Intake:
         self._after_commit = after_commit
         self._not_stored = not_stored
         self._exchanges = exchanges
+        self._replies_committed = replies_committed
+        self._admission = Admission(policy)
+        self._busy = Throttle(now)
         self._meter = meter
         self._refusals = Throttle(now)
         self._strangers = Throttle(now, every=3600.0)
@@ -96,8 +101,9 @@ class Intake:
 
     def take(self, channel: Channel, events: Sequence[AnyEvent], cursor: Cursor) -> Deferred[bool]:
         """Store what a poll brought with how far it has read; whether that is durable. Never fails."""
-        arrivals = [self._arrival(channel, event) for event in events]
-        commit = self._store.enqueue(arrivals, self._now(), cursor)
+        now = self._now()
+        arrivals = [self._arrival(channel, event, now) for event in events]
+        commit = self._store.enqueue(arrivals, now, cursor)
         stored = self._settled(commit, arrivals, _OK)
         return stored.addCallback(lambda response: response is _OK)
 
@@ -106,7 +112,7 @@ class Intake:
         response = received.response or _OK
         if not received.events:
             return self._joined(channel, request, received) or succeed(response)
-        arrivals = [self._arrival(channel, event) for event in received.events]
+        arrivals = [self._arrival(channel, event, now) for event in received.events]
         commit = self._store.enqueue(arrivals, now)
         if commit.called:
             answer = self._committed_at_once(commit, arrivals, response)
@@ -180,9 +186,12 @@ class Intake:
             address = arrival.event.address
             if number is None:
                 self._meter.repeated(address.channel)
+                self._admission.was_for_nothing(arrival.event)
             else:
                 new.append(arrival)
                 self._meter.received(address.channel, address.account, arrival.event.kind)
+            if number == REJECTED:
+                self._rejected(arrival)
         if new:
             try:
                 self._after_commit(new)
@@ -190,6 +199,21 @@ class Intake:
                 # It is stored, and so it is acknowledged: what follows can start from the store as well.
                 _log.failure("after a commit")
         return response
+
+    def _rejected(self, arrival: Arrival) -> None:
+        """It is stored, and will not be answered; its person may have been told so."""
+        key = arrival.conversation
+        self._meter.rejected(arrival.event.address.channel, "rate")
+        self._admission.was_for_nothing(arrival.event)
+        kept_back = self._busy.admit(key)
+        if kept_back is not None:
+            _log.warn(
+                "conversation {key} is busy: event {id} is kept and not answered ({kept_back} more)",
+                key=key,
+                id=arrival.event.id,
+                kept_back=kept_back,
+            )
+        self._replies_committed(key)
 
     def _not_committed(self, failure: Failure, arrivals: Sequence[Arrival]) -> WebhookResponse:
         self._not_stored(failure.getErrorMessage())
@@ -218,19 +242,22 @@ class Intake:
         event = _malformed(channel, request, reason)
         return Received(events=(event,), response=WebhookResponse(status=status))
 
-    def _arrival(self, channel: Channel, event: AnyEvent) -> Arrival:
+    def _arrival(self, channel: Channel, event: AnyEvent, now: float) -> Arrival:
         owner = event.owner if isinstance(event, Handover) else None
+        turn = is_turn(event, channel.options)
         self._tell(channel, event)
         return Arrival(
             event=event,
             conversation=conversation_key(event, channel.options),
             dedupe=dedupe_key(event, stable_timestamps=channel.capabilities.stable_timestamps),
-            turn=is_turn(event, channel.options),
+            turn=turn,
             by_person=isinstance(event, PersonEvent) and not event.observe_only,
             owner=owner,
             settles=self._own_row(event) if isinstance(event, Echo) else None,
             mid=event.mid if isinstance(event, Echo) else None,
             exchange=_exchange_of(channel),
+            due_at=self._admission.earliest(event, now) if turn else None,
+            queueing=self._admission.queueing(channel),
         )
 
     def _tell(self, channel: Channel, event: AnyEvent) -> None:

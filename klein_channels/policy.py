@@ -12,6 +12,8 @@ _MAY_BE_ZERO = frozenset(
         "agent_unreachable_patience",
         "stuck_thread_patience",
         "stuck_threads",
+        "sender_rate",
+        "channel_rate",
         "typing_after",
         "typing_cancel",
         "retry_patience",
@@ -38,6 +40,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Inbox and turns
     max_waiting_events: int = 100_000
+    max_queued_turns: int = 100
+    """Events that may wait in one conversation; more are stored as rejected."""
+    sender_burst: int = 120
+    sender_rate: float = 2.0
+    """Turns of one sender at once, and refilled per second; what exceeds it waits. 0 for no limit."""
+    channel_burst: int = 1000
+    channel_rate: float = 0.0
+    """The same for a whole channel."""
     max_turns: int = 10_000
     """Conversations that may be at work at once, for agents that need no thread."""
     agent_threads: int = 10

@@ -244,6 +244,7 @@ class ChannelService(MultiService):
             after_commit=self._after_commit,
             not_stored=self._not_stored,
             exchanges=self._exchanges,
+            replies_committed=self._deliveries.wake,
             meter=self._meter,
             **times,
         )

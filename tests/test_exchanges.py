@@ -4,6 +4,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from klein_channels.channel import ChannelOptions
 from klein_channels.model import (
     Call,
     EndConversation,
@@ -19,7 +20,7 @@ from klein_channels.policy import Policy
 from klein_channels.service import ChannelService
 from klein_channels.store.sqlite import SQLiteStore
 
-from .doubles import NOW, PlainChannel, address, message, request
+from .doubles import NOW, OPTIONS, PlainChannel, address, message, request
 
 
 class AnsweringChannel(PlainChannel):
@@ -95,10 +96,12 @@ class ExchangeCase(SynchronousTestCase):
         self.clock.advance(NOW)
         self.start()
 
+    options = OPTIONS
+
     def start(self):
         self.clock.callFromThread = lambda function, *args: function(*args)
         self.agent, self.calls = Agent(), Calls()
-        self.channel = self.channel_class(**self.capabilities)
+        self.channel = self.channel_class(options=self.options, **self.capabilities)
         self.store = SQLiteStore(self.path)
         self.service = ChannelService(
             [self.channel], self.agent, store=self.store, reactor=self.clock, now=self.clock.seconds,
@@ -291,6 +294,22 @@ class ApologyTests(ExchangeCase):
         self.agent.turns[0].errback(RuntimeError("no"))
         self.assertEqual(len(self.flushLoggedErrors()), 1)
         self.assertEqual(self.body(answer), Policy().apology)
+
+
+class BusyTests(ExchangeCase):
+    options = ChannelOptions(double_texting="reject", busy_text="Just a moment.")
+
+    def test_what_is_rejected_is_answered_at_once(self):
+        first, second, third = self.post("e1 hi"), self.post("e2 so"), self.post("e3 so")
+        self.assertEqual((self.body(second), self.body(third)), ("Just a moment.", ""))
+        self.agent.answer("one")
+        self.assertEqual((self.body(first), self.calls.texts), ("one", []))
+
+    def test_a_redelivery_of_what_was_rejected_gets_the_same_answer_again(self):
+        self.post("e1 hi")
+        self.assertEqual(self.body(self.post("e2 so")), "Just a moment.")
+        self.agent.answer("one")
+        self.assertEqual(self.body(self.post("e2 so")), "Just a moment.")
 
 
 class AnswersOnlyTests(ExchangeCase):

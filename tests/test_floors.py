@@ -17,10 +17,10 @@ NAME = PACKAGE.name
 # A package stands for all its modules, unless one of them is listed itself.
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting lanes meter",
-    1: "signatures text backoff interpreter logs json_fields credentials replies markdown",
+    1: "signatures text backoff buckets interpreter logs json_fields credentials replies markdown",
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents config",
-    4: "intake exchanges observers live speech conversation delivery metered prometheus",
+    4: "intake admission exchanges observers live speech conversation delivery metered prometheus",
     5: "web polling upkeep",
     6: "service",
     7: "run tap cli demo transcript provisioning testing",

@@ -29,6 +29,23 @@ STORE_RETRY = 1.0
 """Seconds between two attempts to write down what is known nowhere else, while the store is away."""
 
 
+REJECTED = -1
+"""In place of a number: the event is stored, and no turn will take it."""
+
+
+class Queueing(Value, frozen=True, kw_only=True):
+    """How the events of a conversation wait for each other; the same for a whole channel."""
+
+    double_texting: Literal["enqueue", "reject"] = "enqueue"
+    most: int = 0
+    """Events that may wait in a conversation; 0 for any number. More are rejected."""
+    busy: tuple[Message, ...] = ()
+    """What a person reads whose event is rejected, once while that lasts; each is one visible send."""
+
+
+IN_ORDER = Queueing()
+
+
 class Arrival(Value, frozen=True, kw_only=True):
     """An event on its way in, with what `intake` decided about it."""
 
@@ -46,6 +63,9 @@ class Arrival(Value, frozen=True, kw_only=True):
     mid: str | None = None
     exchange: Literal["none", "open", "only"] = "none"
     """Whether its webhook waits for the replies; ``only`` where they have no other way."""
+    due_at: float | None = None
+    """When its turn may start; None for at once."""
+    queueing: Queueing = IN_ORDER
 
 
 class Cursor(Value, frozen=True, kw_only=True):
@@ -66,6 +86,9 @@ class Exchange(Value, frozen=True, kw_only=True):
 
 class NotNow(Value, frozen=True, kw_only=True):
     """There is work in this conversation, but it waits; the store's `due` tells when."""
+
+    until: float | None = None
+    """When its time comes, where only that is waited for."""
 
 
 class StartedTurn(Value, frozen=True, kw_only=True):
@@ -204,7 +227,7 @@ class Store(Protocol):
     def enqueue(
         self, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None = None
     ) -> Deferred[list[int | None]]:
-        """Store events; their numbers in the order of acceptance, None for a duplicate.
+        """Store events; their numbers in the order of acceptance, None for a duplicate, or `REJECTED`.
 
         `cursor` is moved with the last of them: what was polled is never asked for again unstored.
         """

@@ -8,10 +8,11 @@ from typing import cast
 import msgspec
 
 from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
-from . import Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply, StartedTurn
+from . import REJECTED, Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply, StartedTurn
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies
+from .queueing import place, refuse
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
 
 OFFERS_KEPT = 60
@@ -43,8 +44,9 @@ def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int
         return None
     event, key = arrival.event, arrival.conversation
     owner: Owner = "bot"
+    full = False
     if arrival.by_person or arrival.owner:
-        owner = _touch(db, arrival, now)
+        owner, full = _touch(db, arrival, now)
     if arrival.settles is not None:
         db.execute(
             "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
@@ -54,16 +56,25 @@ def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int
     state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
     if arrival.exchange != "none" and state == "waiting":
         open_exchange(db, server, key, event.id, arrival.exchange == "only", now)
+    queueing, told = arrival.queueing, None
+    if state == "waiting" and (full or (queueing.double_texting == "reject" and owner == "bot")):
+        told = place(db, arrival, full, now)
+        state = "waiting" if told is None else "rejected"
     stored = db.execute(
-        "INSERT INTO inbox (conversation, event, received_at, state) VALUES (?, ?, ?, ?) RETURNING id",
-        (key, to_json(event), now, state),
+        "INSERT INTO inbox (conversation, event, received_at, state, due_at) VALUES (?, ?, ?, ?, ?)"
+        " RETURNING id",
+        (key, to_json(event), now, state, arrival.due_at),
     ).fetchone()
+    if told is not None:
+        refuse(db, arrival, told, now)
+        return REJECTED
     number: int = stored["id"]
     return number
 
 
-def _touch(db: Database, arrival: Arrival, now: float) -> Owner:
-    """Note what a person or a handover did to the conversation; the owner afterwards."""
+def _touch(db: Database, arrival: Arrival, now: float) -> tuple[Owner, bool]:
+    """Note what a person or a handover did to the conversation; its owner, and whether its queue is full."""
+    most = arrival.queueing.most
     last_id, last_at = (arrival.event.id, now) if arrival.by_person else (None, None)
     row = db.execute(
         "INSERT INTO conversation (key, owner, last_id, last_at)"
@@ -71,8 +82,17 @@ def _touch(db: Database, arrival: Arrival, now: float) -> Owner:
         " ON CONFLICT (key) DO UPDATE SET owner = coalesce(:owner, conversation.owner),"
         " last_id = coalesce(:last_id, conversation.last_id),"
         " last_at = coalesce(:last_at, conversation.last_at) RETURNING owner,"
-        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND {HELD}) AS held",
-        {"key": arrival.conversation, "owner": arrival.owner, "last_id": last_id, "last_at": last_at},
+        f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND {HELD}) AS held,"
+        " (SELECT id FROM inbox WHERE conversation = :key AND state = 'waiting' ORDER BY id"
+        " LIMIT :bounded OFFSET :before_last) AS last",
+        {
+            "key": arrival.conversation,
+            "owner": arrival.owner,
+            "last_id": last_id,
+            "last_at": last_at,
+            "bounded": min(most, 1),
+            "before_last": max(most - 1, 0),
+        },
     ).fetchone()
     if arrival.by_person and row["held"]:
         # A person is here again: what the platform refused for this conversation may pass now.
@@ -80,8 +100,7 @@ def _touch(db: Database, arrival: Arrival, now: float) -> Owner:
             f"UPDATE outbox SET state = 'waiting', due_at = ? WHERE conversation = ? AND {HELD}",
             (now, arrival.conversation),
         )
-    owner: Owner = row["owner"]
-    return owner
+    return row["owner"], row["last"] is not None
 
 
 def start_turn(
@@ -104,7 +123,13 @@ def start_turn(
         return NotNow()
     if row is not None:
         return _started_again(db, server, conversation, row, now, deterministic)
+    due_at = events[0]["due_at"]
+    if due_at is not None and due_at > now:
+        return NotNow(until=due_at)
     if _unsent(db, key) >= most_unsent:
+        # From now on it waits for its replies: the clock need not look at it any more.
+        if due_at is not None:
+            db.execute("UPDATE inbox SET due_at = NULL WHERE id = ?", (events[0]["id"],))
         return NotNow()
     return _started(db, server, conversation, key, events, now)
 
@@ -123,7 +148,9 @@ def _open_turn(db: Database, key: str) -> Row | None:
 def _oldest_waiting(db: Database, key: str) -> list[Row]:
     """The oldest waiting event, and the one behind it as a sign that there are more."""
     return db.execute(
-        "SELECT id, event FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 2", (key,)
+        "SELECT id, event, due_at FROM inbox WHERE conversation = ? AND state = 'waiting'"
+        " ORDER BY id LIMIT 2",
+        (key,),
     ).fetchall()
 
 

@@ -31,14 +31,14 @@ _SEEN_UNTIMED = (
 )
 _FINISHED = (
     "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE started_at < ?"
-    " AND state IN ('done', 'withheld', 'discarded') ORDER BY id LIMIT ?)",
+    " AND state IN ('done', 'withheld', 'discarded', 'superseded') ORDER BY id LIMIT ?)",
     "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ?"
     " AND state IN ('sent', 'withheld', 'withdrawn', 'expired', 'discarded') ORDER BY id LIMIT ?)",
     "DELETE FROM exchange WHERE (conversation, event) IN (SELECT conversation, event FROM exchange"
     " WHERE at < ? AND state IN ('answered', 'closed') LIMIT ?)",
     # An event stays as long as the turn that took it.
     "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < ? AND (state IN"
-    " ('observed', 'withheld') OR (state = 'taken' AND NOT EXISTS"
+    " ('observed', 'withheld', 'rejected') OR (state = 'taken' AND NOT EXISTS"
     " (SELECT 1 FROM turn WHERE turn.id = inbox.turn))) ORDER BY id LIMIT ?)",
 )
 
@@ -108,6 +108,13 @@ def due(db: Database, now: float, limit: int) -> Due:
         f" AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
+    events = db.execute(
+        # Only those that no open turn of their conversation holds up.
+        "SELECT conversation FROM inbox AS mine WHERE state = 'waiting' AND due_at <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM turn WHERE turn.conversation = mine.conversation"
+        f" AND turn.state IN ('running', 'retry')) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
+        (now, limit),
+    )
     replies = db.execute(
         # Only those that no earlier reply of their conversation holds up.
         "SELECT conversation FROM outbox AS mine WHERE state IN ('waiting', 'unknown', 'held')"
@@ -116,7 +123,7 @@ def due(db: Database, now: float, limit: int) -> Due:
         f" AND earlier.id < mine.id) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
         (now, limit),
     )
-    return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
+    return Due(turns=_firsts([*turns.fetchall(), *events.fetchall()]), replies=_firsts(replies.fetchall()))
 
 
 def stats(db: Database) -> Stats:

@@ -98,7 +98,7 @@ class Tables:
 
     def _counted_in(self, numbers: list[int | None], arrivals: Sequence[Arrival]) -> list[int | None]:
         """Keep count of what waits, near enough for its bound; `stats` sets it right."""
-        new = (arrival.turn for arrival, number in zip(arrivals, numbers, strict=True) if number is not None)
+        new = (arrival.turn for arrival, number in zip(arrivals, numbers, strict=True) if (number or 0) > 0)
         self._waiting += sum(new)
         return numbers
 
