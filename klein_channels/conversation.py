@@ -38,6 +38,8 @@ TYPING_OVERLAP = 0.8
 ShowTyping = Callable[[str, StartedTurn, bool], None]
 Resolve = Callable[[Channel, AnyEvent], "Deferred[AnyEvent]"]
 ScreenOf = Callable[[Channel], Screen | None]
+Instead = Callable[[StartedTurn, Channel], "Deferred[bool] | None"]
+"""Commits what is said in place of the agent, if anything is; fires with whether that was new."""
 
 
 class RepliesCommitted(Protocol):
@@ -70,6 +72,7 @@ class Conversations:
         answer_ready: Callable[[str, str], None] = lambda key, event: None,
         may_claim: Callable[[str], bool] = lambda key: False,
         meter: Meter = UNCOUNTED,
+        instead: Instead = lambda started, channel: None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -89,6 +92,7 @@ class Conversations:
         self._held_up: set[str] = set()
         self._soon: dict[str, IDelayedCall] = {}
         self._meter = meter
+        self._instead = instead
         if meter is not UNCOUNTED:
             self._lanes.time_waits(clock.seconds, self._waited)
         self._alarms = Throttle(now)
@@ -161,6 +165,12 @@ class Conversations:
             )
             return
         channel = self._channels[started.address.channel]
+        said = self._instead(started, channel)
+        if said is not None:
+            if await said:
+                self._replies_committed(started.turn.conversation)
+            await self._end(started, EndOfTurn(state="done"))
+            return
         speech = Speech(
             self._store,
             channel,

@@ -68,6 +68,7 @@ class Intake:
         exchanges: Exchanges | None = None,
         replies_committed: Callable[[str], None] = lambda key: None,
         meter: Meter = UNCOUNTED,
+        refuses: Callable[[Sequence[AnyEvent]], bool] = lambda events: False,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -81,6 +82,7 @@ class Intake:
         self._admission = Admission(policy)
         self._busy = Throttle(now)
         self._meter = meter
+        self._refuses = refuses
         self._refusals = Throttle(now)
         self._strangers = Throttle(now, every=3600.0)
         self._key_fetches = Throttle(now, every=KEYS_EVERY)
@@ -101,6 +103,9 @@ class Intake:
 
     def take(self, channel: Channel, events: Sequence[AnyEvent], cursor: Cursor) -> Deferred[bool]:
         """Store what a poll brought with how far it has read; whether that is durable. Never fails."""
+        if self._refuses(events):
+            self._meter.rejected(channel.name, "paused")
+            return succeed(False)
         now = self._now()
         arrivals = [self._arrival(channel, event, now) for event in events]
         commit = self._store.enqueue(arrivals, now, cursor)
@@ -112,6 +117,9 @@ class Intake:
         response = received.response or _OK
         if not received.events:
             return self._joined(channel, request, received) or succeed(response)
+        if self._refuses(received.events):
+            self._meter.rejected(channel.name, "paused")
+            return succeed(_BUSY)
         arrivals = [self._arrival(channel, event, now) for event in received.events]
         commit = self._store.enqueue(arrivals, now)
         if commit.called:

@@ -32,6 +32,7 @@ from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
 from .model import Address, AnyEvent, Message
 from .observers import Observer, Observers
+from .paused import Paused
 from .policy import Policy
 from .polling import Polling
 from .replies import read_reply
@@ -222,6 +223,7 @@ class ChannelService(MultiService):
             settled=self._settled,
             **times,
         )
+        self._paused = Paused(self._store, self._now)
         self._exchanges = Exchanges(self._store, let_go=self._deliveries.wake, **times)
         self._conversations = Conversations(
             self._store,
@@ -235,6 +237,7 @@ class ChannelService(MultiService):
             answer_ready=self._exchanges.turn_ended,
             may_claim=self._deliveries.would_send,
             meter=self._meter,
+            instead=self._in_maintenance,
             **times,
         )
         self._intake = Intake(
@@ -246,11 +249,14 @@ class ChannelService(MultiService):
             exchanges=self._exchanges,
             replies_committed=self._deliveries.wake,
             meter=self._meter,
+            refuses=self._paused.refuses,
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
         horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
-        self._upkeep = Upkeep(self._store, self.policy, horizon=horizon, wake=self._wake, **times)
+        self._upkeep = Upkeep(
+            self._store, self.policy, horizon=horizon, wake=self._wake, paused=self._paused, **times
+        )
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
 
     def _tell_settings(self) -> None:
@@ -365,6 +371,12 @@ class ChannelService(MultiService):
         if resolver is None:
             return succeed(event)
         return self._http.run(resolver.resolve(event), self.policy.resolve_deadline)
+
+    def _in_maintenance(self, started: StartedTurn, channel: Channel) -> Deferred[bool] | None:
+        pause = self._paused.maintenance(started)
+        if pause is None:
+            return None
+        return self._paused.say(pause, started, by_answer=able(channel, Answers))
 
     def _screen_of(self, channel: Channel) -> Screen | None:
         return LiveScreen(channel, self._http, self.policy) if shows_growth(channel) else None

@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .paused import Paused
 from .policy import Policy
 from .store import STORE_RETRY, Due, Store
 
@@ -36,6 +37,7 @@ class Upkeep:
         now: Callable[[], float],
         horizon: float,
         wake: Callable[[Due], None],
+        paused: Paused,
     ) -> None:
         self.trouble = ""
         self._store = store
@@ -44,6 +46,7 @@ class Upkeep:
         self._now = now
         self._horizon = horizon
         self._wake = wake
+        self._paused = paused
         self._loops: list[LoopingCall] = []
         self._stopped = False
 
@@ -74,11 +77,21 @@ class Upkeep:
             if not self._stopped:
                 self._clock.callLater(STORE_RETRY, self._take_up)
 
-        self._store.waiting().addCallback(self._answered).addErrback(failed)
+        known = self._paused.refresh().addCallback(lambda _: self._store.waiting())
+        known.addCallback(self._answered).addErrback(failed)
 
     def _poll(self) -> Deferred[None]:
-        due = self._store.due(self._now(), DUE_AT_ONCE)
+        due = self._paused.refresh().addCallback(self._due)
         return due.addCallback(self._answered).addErrback(self._failed)
+
+    def _due(self, resumed: bool) -> Deferred[Due]:
+        """What has become due; where a pause has ended, all that waited for that."""
+        return self._store.waiting() if resumed else self._store.due(self._now(), DUE_AT_ONCE)
+
+    def look_again(self) -> None:
+        """Look now: an operator has changed something."""
+        if not self._stopped:
+            self._poll()
 
     def _answered(self, due: Due) -> None:
         self.trouble = ""

@@ -9,7 +9,7 @@ was changed. Times are passed in, so that a test's clock is the store's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -24,7 +24,9 @@ from ..model import (
     Turn,
     Value,
 )
+from .database import Database
 
+T = TypeVar("T")
 STORE_RETRY = 1.0
 """Seconds between two attempts to write down what is known nowhere else, while the store is away."""
 
@@ -316,6 +318,12 @@ class Store(Protocol):
 
     def redrive(self, letter_id: str, action: Literal["replay", "discard"], now: float) -> Deferred[bool]:
         """Try a dead letter again under its old id, or put it away; False if there is none."""
+
+    def look(self, work: Callable[[Database], T]) -> Deferred[T]:
+        """What `work` finds in the tables, over the connection for reading: an operator's question."""
+
+    def operate(self, work: Callable[[Database], T], *conversations: str) -> Deferred[T]:
+        """Do `work`, which changes nothing but `conversations`, in one durable transaction: an order."""
 
     def stats(self) -> Deferred[Stats]:
         """How much waits."""

@@ -12,6 +12,7 @@ from . import REJECTED, Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply,
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies
+from .pauses import is_still
 from .queueing import place, refuse
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
 
@@ -119,7 +120,8 @@ def start_turn(
     if owner == "human":
         _withhold_turns(db, key, now)
         return None
-    if owner == "paused" or (row and row["due_at"] is not None and row["due_at"] > now):
+    early = row is not None and row["due_at"] is not None and row["due_at"] > now
+    if early or owner == "paused" or is_still(db, key):
         return NotNow()
     if row is not None:
         return _started_again(db, server, conversation, row, now, deterministic)

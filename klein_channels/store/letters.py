@@ -9,9 +9,10 @@ import msgspec
 from . import DeadLetter, Due, Stats
 from .database import Database, Row
 from .outbox import OPEN
+from .pauses import not_still
 
 PURGE_CHUNK = 200
-_LETTERS = """
+LETTERS = """
     SELECT 'turn' AS kind, id, conversation, ended_at AS at, error FROM turn WHERE state = 'dead'
     UNION ALL
     SELECT 'reply', id, conversation, settled_at, error FROM outbox WHERE state = 'dead'
@@ -47,25 +48,25 @@ def dead_letters(db: Database, after: str | None, limit: int) -> list[DeadLetter
     """Dead letters by time, behind the one named `after`."""
     start = _place_of(db, after)
     rows = db.execute(
-        f"SELECT * FROM ({_LETTERS}) AS letters WHERE (at, kind, id) > (?, ?, ?)"
+        f"SELECT * FROM ({LETTERS}) AS letters WHERE (at, kind, id) > (?, ?, ?)"
         " ORDER BY at, kind, id LIMIT ?",
         (*start, limit),
     ).fetchall()
-    return [_letter(db, row) for row in rows]
+    return [letter_of(db, row) for row in rows]
 
 
 def dead_letter(db: Database, letter_id: str) -> DeadLetter | None:
     """The dead letter of that name."""
-    kind, number = _named(letter_id)
+    kind, number = named(letter_id)
     row = db.execute(
-        f"SELECT * FROM ({_LETTERS}) AS letters WHERE kind = ? AND id = ?", (kind, number)
+        f"SELECT * FROM ({LETTERS}) AS letters WHERE kind = ? AND id = ?", (kind, number)
     ).fetchone()
-    return _letter(db, row) if row else None
+    return letter_of(db, row) if row else None
 
 
 def redrive(db: Database, letter_id: str, action: Literal["replay", "discard"], now: float) -> bool:
     """Try a dead letter again under its old id, or put it away; False if there is none."""
-    kind, number = _named(letter_id)
+    kind, number = named(letter_id)
     if action == "discard":
         table = "turn" if kind == "turn" else "outbox"
         done = db.execute(
@@ -103,10 +104,11 @@ def waiting(db: Database) -> Due:
 
 def due(db: Database, now: float, limit: int) -> Due:
     """Conversations with a retry, a replay or a reply whose time has come."""
+    moving, places = not_still(db, "mine.conversation")
     turns = db.execute(
         "SELECT conversation FROM turn AS mine WHERE state IN ('retry', 'queued') AND due_at <= ?"
-        f" AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
-        (now, limit),
+        f" AND {_NOT_PAUSED}{moving} ORDER BY due_at LIMIT ?",
+        (now, *places, limit),
     )
     events = db.execute(
         # Only those that no open turn of their conversation holds up.
@@ -120,8 +122,8 @@ def due(db: Database, now: float, limit: int) -> Due:
         "SELECT conversation FROM outbox AS mine WHERE state IN ('waiting', 'unknown', 'held')"
         " AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM outbox AS earlier"
         f" WHERE earlier.conversation = mine.conversation AND earlier.state IN {OPEN}"
-        f" AND earlier.id < mine.id) AND {_NOT_PAUSED} ORDER BY due_at LIMIT ?",
-        (now, limit),
+        f" AND earlier.id < mine.id) AND {_NOT_PAUSED}{moving} ORDER BY due_at LIMIT ?",
+        (now, *places, limit),
     )
     return Due(turns=_firsts([*turns.fetchall(), *events.fetchall()]), replies=_firsts(replies.fetchall()))
 
@@ -132,7 +134,7 @@ def stats(db: Database) -> Stats:
         "SELECT count(*) AS count, min(received_at) AS oldest FROM inbox WHERE state = 'waiting'"
     ).fetchone()
     replies = db.execute(f"SELECT count(*) AS count FROM outbox WHERE state IN {OPEN}").fetchone()
-    dead = db.execute(f"SELECT count(*) AS count FROM ({_LETTERS}) AS letters").fetchone()
+    dead = db.execute(f"SELECT count(*) AS count FROM ({LETTERS}) AS letters").fetchone()
     return Stats(
         waiting_events=events["count"],
         open_replies=replies["count"],
@@ -151,7 +153,8 @@ def purge(db: Database, seen_hour: bytes, seen_before: float, finished_before: f
     return sum(db.execute(query, (*values, PURGE_CHUNK)).rowcount for query, values in overs)
 
 
-def _named(letter_id: str) -> tuple[str, int]:
+def named(letter_id: str) -> tuple[str, int]:
+    """The kind and the number in a letter's name; of no kind where it is no name."""
     kind, _, number = letter_id.partition("-")
     named = kind in ("turn", "reply") and number.isdecimal() and len(number) < 19
     return (kind, int(number)) if named else ("", 0)
@@ -159,10 +162,11 @@ def _named(letter_id: str) -> tuple[str, int]:
 
 def _place_of(db: Database, letter_id: str | None) -> tuple[float, str, int]:
     found = dead_letter(db, letter_id) if letter_id else None
-    return (found.at, *_named(found.id)) if found else (float("-inf"), "", 0)
+    return (found.at, *named(found.id)) if found else (float("-inf"), "", 0)
 
 
-def _letter(db: Database, row: Row) -> DeadLetter:
+def letter_of(db: Database, row: Row) -> DeadLetter:
+    """A row of `LETTERS` with what it was about."""
     if row["kind"] == "turn":
         bodies = db.execute(
             "SELECT event FROM inbox JOIN turn ON inbox.id BETWEEN first_event AND last_event"

@@ -9,6 +9,7 @@ import msgspec
 from ..model import Address, Context, Message, Turn, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
 from .database import Database, Row
+from .pauses import is_still
 from .streams import take_stream
 
 OPEN = "('waiting', 'sending', 'streaming', 'unknown', 'held')"
@@ -91,7 +92,7 @@ def insert_claimed(
         {"key": key, "server": server},
     ).fetchone()
     waits = conversation is None or conversation["busy"] or conversation["elsewhere"]
-    if waits or conversation["owner"] != "bot":
+    if waits or conversation["owner"] != "bot" or is_still(db, key):
         return None, replies
     number = _insert(db, key, first, now, turn=turn.id, due_at=now, claimed_by=server)
     if number is None:
@@ -142,7 +143,7 @@ def claim_reply(db: Database, server: int, instance: str, key: str, now: float) 
             return _claimed(db, server, instance, row)
         if row["state"] in ("sending", "streaming") or row["due_at"] > now:
             return NotNow()
-        if row["owner"] == "paused":
+        if row["owner"] == "paused" or is_still(db, key):
             return NotNow()
         if row["owner"] == "human" and not row["final_word"]:
             _close(db, row, "withheld", now)

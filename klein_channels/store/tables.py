@@ -229,6 +229,14 @@ class Tables:
         """Try a dead letter again, or put it away."""
         return self._write(lambda db: letters.redrive(db, letter_id, action, now))
 
+    def look(self, work: Work[T]) -> Deferred[T]:
+        """What `work` finds in the tables."""
+        return self._read(work)
+
+    def operate(self, work: Work[T], *conversations: str) -> Deferred[T]:
+        """Do `work` in one durable transaction."""
+        return self._write(work, *conversations)
+
     def stats(self) -> Deferred[Stats]:
         """How much waits; also sets right the running count of waiting events."""
 

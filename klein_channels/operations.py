@@ -1,0 +1,256 @@
+"""
+What an operator can do, whichever way the order comes: over HTTP, or from the command line.
+
+Everything is a short transaction on the store, with the record of it in the same transaction; so it
+works beside any number of servers, and with none. Servers notice within a poll. No method gives out
+what a person wrote, except those that are asked for exactly that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from .errors import ConfigError
+from .model import JSON, Address, Owner
+from .store import DeadLetter, Store
+from .store.audit import Deed, record, recorded
+from .store.database import Database
+from .store.letters import dead_letter, redrive
+from .store.overview import (
+    Backlog,
+    ConversationState,
+    backlog_of_places,
+    conversation,
+    conversations,
+)
+from .store.pauses import Mode, Pause, pause, pauses, place_of, resume
+from .store.people import Person, Traces, chunks_of, erase, own_conversations, shown, traces
+from .store.selection import Prospect, Selection, edit, place_of_letter, prospect, selected
+
+_log = Logger()
+T = TypeVar("T")
+PAGE = 100
+ERASED_AT_ONCE = 200
+"""Rows that one transaction of an erasure deletes at most."""
+PASSES = 5
+"""How often an erasure looks again for what was written while it was at work."""
+TABLES = ("turn", "inbox", "outbox")
+
+
+class Keeper(Protocol):
+    """What keeps something about people beside the tables: files of theirs, for instance."""
+
+    def show(self, person: Person) -> Deferred[JSON]:
+        """What it has of them, as JSON."""
+
+    def erase(self, person: Person) -> Deferred[int]:
+        """Delete it; how many things went."""
+
+
+class Operations:
+    """Carries out orders on `store` for `actor`, and calls `changed` after each that changed something."""
+
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], float],
+        *,
+        actor: str,
+        changed: Callable[[], object] = lambda: None,
+        keepers: Sequence[Keeper] = (),
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._actor = actor
+        self._changed = changed
+        self._keepers = keepers
+
+    # -- pauses
+
+    def pauses(self) -> Deferred[list[Pause]]:
+        """What is paused."""
+        return self._store.look(pauses)
+
+    def pause(
+        self,
+        channel: str,
+        account: str | None,
+        mode: Mode,
+        says: str | None = None,
+        note: str | None = None,
+    ) -> Deferred[None]:
+        """Pause a channel, or one account of it; raises `ConfigError` where the words are missing."""
+        if mode == "maintenance" and not (says and says.strip()):
+            raise ConfigError("maintenance needs the text with which people are answered")
+        place = place_of(channel, account)
+        new = Pause(place=place, mode=mode, says=says, note=note, since=self._now())
+        return self._do("pause", place, lambda db: pause(db, new), lambda _: mode)
+
+    def resume(self, channel: str, account: str | None) -> Deferred[bool]:
+        """Let it go on; False if it was not paused."""
+        place = place_of(channel, account)
+        return self._do("resume", place, lambda db: resume(db, place), _done)
+
+    # -- conversations
+
+    def backlog(self, places: Sequence[str]) -> Deferred[list[Backlog]]:
+        """What waits in each of `places`."""
+        return self._store.look(lambda db: backlog_of_places(db, places))
+
+    def conversations(
+        self, channel: str, owner: Owner | None = None, after: str = "", limit: int = PAGE
+    ) -> Deferred[list[ConversationState]]:
+        """The conversations of a channel, by key."""
+        place = place_of(channel, None)
+        return self._store.look(lambda db: conversations(db, place, owner, after, limit))
+
+    def conversation(self, key: str) -> Deferred[ConversationState]:
+        """One conversation."""
+        _checked_key(key)
+        return self._store.look(lambda db: conversation(db, key))
+
+    async def set_owner(self, key: str, owner: Owner) -> None:
+        """Give a conversation to the bot, a human or nobody."""
+        _checked_key(key)
+        await self._store.set_owner(key, owner)
+        await self._do("set owner", key, lambda db: None, lambda _: owner)
+
+    # -- dead letters
+
+    async def letters(
+        self, which: Selection, after: str | None = None, limit: int = PAGE
+    ) -> list[DeadLetter]:
+        """The dead letters that are meant, oldest first."""
+        return await self._store.look(lambda db: selected(db, which, place_of_letter(db, after), limit))
+
+    def letter(self, name: str) -> Deferred[DeadLetter | None]:
+        """One of them."""
+        return self._store.look(lambda db: dead_letter(db, name))
+
+    def edit(self, name: str, content: JSON) -> Deferred[bool]:
+        """Give one another content; fails with `StoreError` that says what is wrong with it."""
+        return self._do("edit", name, lambda db: edit(db, name, content), _done)
+
+    async def prospects(self, letters: Iterable[DeadLetter]) -> list[Prospect]:
+        """What a replay of each would do now."""
+        return await self._store.look(lambda db: [prospect(db, letter) for letter in letters])
+
+    def redrive(self, name: str, action: Literal["replay", "discard"]) -> Deferred[bool]:
+        """Try one again under its old ids, or put it away; False if there is none."""
+        now = self._now()
+        return self._do(action, name, lambda db: redrive(db, name, action, now), _done)
+
+    async def redrive_all(self, which: Selection, action: Literal["replay", "discard"]) -> list[str]:
+        """The same with all that are meant and dead by now; their names. A page is a transaction."""
+        before = min(self._now(), which.before if which.before is not None else float("inf"))
+        which = msgspec.structs.replace(which, before=before)
+        done: list[str] = []
+        while page := await self.letters(which, limit=PAGE):
+            names = [letter.id for letter in page]
+            for name in names:
+                await self.redrive(name, action)
+            done += names
+        return done
+
+    # -- people
+
+    async def export(self, person: Person) -> JSON:
+        """All that is kept about somebody."""
+        found = await self._traces(person)
+        kept = await self._store.look(lambda db: shown(db, found))
+        files = [await keeper.show(person) for keeper in self._keepers]
+        await self._do("export", _named(person), lambda db: None, lambda _: f"{found.rows()} rows")
+        return {"person": {"channel": person.channel, "id": person.id}, "tables": kept, "files": files}
+
+    async def erase(self, person: Person) -> int:
+        """Delete all that is kept about somebody; how much went.
+
+        What was written meanwhile goes too. What a platform delivers again is known as seen and does
+        not come back; what they write afterwards is new.
+        """
+        gone = 0
+        for _ in range(PASSES):
+            found = await self._traces(person)
+            if not found.rows() and not found.conversations and gone:
+                break
+            rows = 0
+            for piece in chunks_of(found, ERASED_AT_ONCE):
+                rows += await self._store.operate(partial(erase, found=piece, person=person))
+            gone += rows
+            if not rows:
+                break
+        for keeper in self._keepers:
+            gone += await keeper.erase(person)
+        await self._do("erase", _named(person), lambda db: None, lambda _: f"{gone} rows")
+        return gone
+
+    async def _traces(self, person: Person) -> Traces:
+        """Where somebody left something, chunk by chunk, so that nobody else waits for the reader."""
+        found = Traces()
+        key: str | None = ""
+        while key is not None:
+            keys, key = await self._store.look(partial(own_conversations, person=person, after=key))
+            found |= Traces(conversations=tuple(keys))
+        for table in TABLES:
+            at: int | None = 0
+            while at is not None:
+                more, at = await self._store.look(partial(traces, person=person, table=table, after=at))
+                found |= more
+        return found
+
+    # -- the record
+
+    def deeds(self, after: int = 0, limit: int = PAGE) -> Deferred[list[Deed]]:
+        """What operators did, oldest first."""
+        return self._store.look(lambda db: recorded(db, after, limit))
+
+    def _do(
+        self, action: str, subject: str, work: Callable[[Database], T], result: Callable[[T], str]
+    ) -> Deferred[T]:
+        """Do `work` and write it down, in one transaction; then say so in the log."""
+        at = self._now()
+
+        def recorded_work(db: Database) -> T:
+            done = work(db)
+            record(db, Deed(at=at, actor=self._actor, action=action, subject=subject, result=result(done)))
+            return done
+
+        def told(done: T) -> T:
+            _log.info(
+                "operator {actor}: {action} {subject}: {result}",
+                actor=self._actor,
+                action=action,
+                subject=subject,
+                result=result(done),
+            )
+            self._changed()
+            return done
+
+        return self._store.operate(recorded_work).addCallback(told)
+
+
+def _done(done: bool) -> str:
+    return "done" if done else "there is none"
+
+
+def _named(person: Person) -> str:
+    """The person in a record, which must not be the place where they live on."""
+    return f"{person.channel}: person {person.fingerprint}"
+
+
+def _checked_key(key: str) -> None:
+    try:
+        Address.parse(key)
+    except ValueError:
+        raise ConfigError(f"{key!r} is no conversation; `conversations list` names them") from None
+
+
+def as_json(value: Any) -> JSON:
+    """A value of this module's, or a list of them, as plain JSON."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,))

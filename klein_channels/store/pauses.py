@@ -1,0 +1,87 @@
+"""Channels and accounts that an operator paused. Each function is one transaction's work."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal
+
+from ..model import Address, Value
+from .database import Database
+
+Mode = Literal["hold", "maintenance", "reject"]
+STILL = "('hold', 'reject')"
+"""The modes in which no turn begins and no reply goes out."""
+
+
+class Pause(Value, frozen=True, kw_only=True):
+    """A channel, or one account of it, that is paused; `place` is how the keys of its conversations begin."""
+
+    place: str
+    mode: Mode
+    says: str | None = None
+    note: str | None = None
+    since: float = 0.0
+    number: str = ""
+
+
+def place_of(channel: str, account: str | None) -> str:
+    """How the keys of all conversations of a channel, or of an account, begin."""
+    if account is None:
+        return f"{channel}:"
+    return str(Address(channel=channel, account=account, peer=""))
+
+
+def places_of(conversation: str) -> tuple[str, str]:
+    """The two places that a conversation is in: its channel, and its account there."""
+    channel, _, rest = conversation.partition(":")
+    return f"{channel}:", f"{channel}:{rest.partition(':')[0]}:"
+
+
+def pause(db: Database, new: Pause) -> None:
+    """Pause a place, or change how it is paused."""
+    db.execute(
+        "INSERT INTO pause (place, mode, says, note, since, number) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (place) DO UPDATE SET mode = excluded.mode, says = excluded.says,"
+        " note = excluded.note, since = excluded.since, number = excluded.number",
+        (new.place, new.mode, new.says, new.note, new.since, new.number or secrets.token_hex(4)),
+    )
+
+
+def resume(db: Database, place: str) -> bool:
+    """Let a place go on; False if it was not paused."""
+    return db.execute("DELETE FROM pause WHERE place = ?", (place,)).rowcount == 1
+
+
+def pauses(db: Database) -> list[Pause]:
+    """All there are."""
+    rows = db.execute("SELECT place, mode, says, note, since, number FROM pause ORDER BY place")
+    return [
+        Pause(
+            place=row["place"],
+            mode=row["mode"],
+            says=row["says"],
+            note=row["note"],
+            since=row["since"],
+            number=row["number"],
+        )
+        for row in rows
+    ]
+
+
+def is_still(db: Database, conversation: str) -> bool:
+    """Whether no turn may begin and no reply go out in a conversation."""
+    row = db.execute(
+        f"SELECT 1 FROM pause WHERE place IN (?, ?) AND mode IN {STILL}", places_of(conversation)
+    ).fetchone()
+    return row is not None
+
+
+def not_still(db: Database, column: str) -> tuple[str, tuple[str, ...]]:
+    """A condition that leaves out what is still, and its parameters; nearly always there is none."""
+    places = [
+        row["place"] for row in db.execute(f"SELECT place FROM pause WHERE place > '' AND mode IN {STILL}")
+    ]
+    if not places:
+        return "", ()
+    conditions = " AND ".join(f"substr({column}, 1, {len(place)}) <> ?" for place in places)
+    return f" AND {conditions}", tuple(places)
