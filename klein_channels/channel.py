@@ -111,6 +111,12 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What a person reads whose event is rejected; empty for nothing."""
     allow_structured_text: bool = False
     """Whether typed text like ``/intent{…}`` counts as an intent, whoever types it."""
+    echo_takes_over: Literal["human", "any", "never"] = "human"
+    """Whose words, said in our name beside the bot, give the conversation to a human: those of a human
+    (where the platform tells), those of anybody who is not us, or nobody's."""
+    human_returns_after: float = 86_400.0
+    """Seconds after which the bot has a conversation again that its agent handed over, or that a human
+    took by writing there (counted from their last words); 0 for never."""
     typing: bool = True
     mark_seen: bool = False
     debug_mode: bool = False
@@ -295,6 +301,11 @@ def able(channel: object, ability: Any) -> bool:
 @lru_cache
 def _class_is_able(kind: Any, ability: Any) -> bool:
     return issubclass(kind, ability)
+
+
+def owner_until(options: ChannelOptions, now: float) -> float | None:
+    """Until when a human owns a conversation that nobody gave them for good."""
+    return now + options.human_returns_after if options.human_returns_after > 0 else None
 
 
 def find_channel_class(type_name: str) -> ChannelClass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,12 +20,15 @@ from . import __version__
 from .channel import Channel, Triggers, known_types
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
-from .model import WebhookRequest
+from .model import Address, WebhookRequest
 from .store import DeadLetter, open_url
 from .store.sqlite import SQLiteStore
 
 PORT = 5004
 PAGE_OF_LETTERS = 50
+PAGE_OF_CONVERSATIONS = 500
+OWNERS = ("bot", "human", "paused")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DONE = {"replay": "will be tried again", "discard": "is put away"}
 
 
@@ -180,6 +184,60 @@ def _redrive(letters: tuple[str, ...], action: Any, store: str | None, config: s
         raise ConfigError(f"no dead letter {', '.join(missing)}")
 
 
+@main.group()
+def conversations() -> None:
+    """Who answers a conversation: the bot, a human, or nobody while it is paused."""
+
+
+@conversations.command("list")
+@click.option("--owner", type=click.Choice(OWNERS), multiple=True, help="Only those of this owner.")
+@_store_options
+def list_conversations(owner: tuple[Any, ...], store: str | None, config: str | None) -> None:
+    """List them by their keys: owner, until when (UTC; - for good), key."""
+    with _Opened(store, config) as opened:
+        after: str | None = None
+        while page := _now(opened.conversations(owner, after, PAGE_OF_CONVERSATIONS, time.time())):
+            for one in page:
+                click.echo(_printable(f"{one.owner:6}  {_when(one.until):20}  {one.key}"))
+            after = page[-1].key
+
+
+@conversations.command()
+@click.argument("key")
+@click.argument("owner", type=click.Choice(OWNERS))
+@click.option("--for", "period", help="How long (90s, 30m, 2h, 7d); then the bot has it again.")
+@_store_options
+def owner(key: str, owner: Any, period: str | None, store: str | None, config: str | None) -> None:
+    """Give the conversation KEY to the bot, to a human, or pause it; a running server obeys at once.
+
+    What waits there when a human takes it is never answered by the bot.
+    """
+    seconds = _period(period) if period is not None else None
+    if seconds is not None and owner == "bot":
+        raise ConfigError("--for: the bot needs no end")
+    try:
+        Address.parse(key)
+    except ValueError:
+        raise ConfigError(f"{key!r} is no key of a conversation; `conversations list` names them") from None
+    now = time.time()
+    until = None if seconds is None else now + seconds
+    with _Opened(store, config) as opened:
+        _now(opened.set_owner(key, owner, now, until=until))
+    click.echo(_printable(f"{key}: {owner}" + (f" until {_when(until)}" if until is not None else "")))
+
+
+def _period(text: str) -> float:
+    """Seconds in a period like ``2h``."""
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if match is None or not int(match[1]):
+        raise ConfigError(f"--for {text!r} is no period; write it like 90s, 30m, 2h or 7d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _when(at: float | None) -> str:
+    return "-" if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
 class _Opened:
     """A store that is opened beside the server, and closed again."""
 
@@ -210,8 +268,7 @@ def _now(deferred: Deferred[Any]) -> Any:
 
 
 def _line(letter: DeadLetter) -> str:
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.at))
-    return _printable(f"{letter.id}  {when}  {letter.conversation}  {letter.reason}")
+    return _printable(f"{letter.id}  {_when(letter.at)}  {letter.conversation}  {letter.reason}")
 
 
 def _printable(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -19,7 +20,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .admission import Admission
-from .channel import Answers, Channel, ChannelOptions, KnowsAccounts, RenewsKeys, Steps, able
+from .channel import (
+    Answers,
+    Channel,
+    ChannelOptions,
+    KnowsAccounts,
+    RenewsKeys,
+    Steps,
+    able,
+    owner_until,
+)
 from .errors import MalformedWebhook, StoreError, UnknownKey, VerificationError
 from .exchanges import Exchanges
 from .logs import Throttle
@@ -43,6 +53,8 @@ _log = Logger()
 _OK = WebhookResponse()
 _BUSY = WebhookResponse(status=503, body=b"try again\n", headers=((b"retry-after", b"5"),))
 _HASH_BYTES = 12
+_SEND_ID = re.compile(r"[0-9a-f]{8}-\d+")
+"""The id of a send, of this server's store or another's: two may serve one account."""
 KEYS_EVERY = 60.0
 """Seconds between two fetches of a channel's signing keys."""
 RunSteps = Callable[["Steps[Any]"], "Deferred[Any]"]
@@ -253,6 +265,8 @@ class Intake:
     def _arrival(self, channel: Channel, event: AnyEvent, now: float) -> Arrival:
         owner = event.owner if isinstance(event, Handover) else None
         turn = is_turn(event, channel.options)
+        settles = self._own_row(event) if isinstance(event, Echo) else None
+        by_human = settles is None and isinstance(event, Echo) and takes_over(event, channel.options)
         self._tell(channel, event)
         return Arrival(
             event=event,
@@ -260,8 +274,10 @@ class Intake:
             dedupe=dedupe_key(event, stable_timestamps=channel.capabilities.stable_timestamps),
             turn=turn,
             by_person=isinstance(event, PersonEvent) and not event.observe_only,
-            owner=owner,
-            settles=self._own_row(event) if isinstance(event, Echo) else None,
+            owner="human" if by_human else owner,
+            owner_until=owner_until(channel.options, self._now()) if by_human else None,
+            implied=by_human,
+            settles=settles,
             mid=event.mid if isinstance(event, Echo) else None,
             exchange=_exchange_of(channel),
             due_at=self._admission.earliest(event, now) if turn else None,
@@ -357,6 +373,13 @@ def _malformed(channel: Channel, request: WebhookRequest, reason: str) -> Unknow
 def is_turn(event: AnyEvent, options: ChannelOptions) -> bool:
     """Whether an agent answers `event`."""
     return not event.observe_only and (event.kind in TURN_KINDS or event.kind in options.turns)
+
+
+def takes_over(echo: Echo, options: ChannelOptions) -> bool:
+    """Whether what was said beside the bot gives the conversation to a human."""
+    if options.echo_takes_over == "any":
+        return echo.by_human is True or not _SEND_ID.fullmatch(echo.metadata or "")
+    return options.echo_takes_over == "human" and echo.by_human is True
 
 
 def conversation_key(event: AnyEvent, options: ChannelOptions) -> str:

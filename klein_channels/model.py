@@ -295,6 +295,8 @@ class Echo(Event, tag="echo", frozen=True, kw_only=True):
     app_id: str | None = None
     metadata: str | None = None
     attachments: tuple[Attachment, ...] = ()
+    by_human: bool | None = None
+    """Whether a human said it, in the platform's own inbox or app; None where the platform does not tell."""
 
 
 class Unknown(Event, tag="unknown", frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ from .live import Screen
 from .logs import install_redaction
 from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
-from .model import Address, AnyEvent, Message
+from .model import Address, AnyEvent, Message, Owner
 from .observers import Observer, Observers
 from .paused import Paused
 from .policy import Policy
@@ -152,6 +152,20 @@ class ChannelService(MultiService):
             return new
 
         return self._store.post(conversation, replies, key, self._now()).addCallback(posted)
+
+    def set_owner(self, conversation: str, owner: Owner, until: float | None = None) -> Deferred[None]:
+        """Give the conversation of that key to the bot, a human or nobody; `until` a time, or for good.
+
+        It fires when that is durable. What a human takes over is never answered by the bot.
+        """
+        if not hasattr(self, "_deliveries"):
+            raise StartError("the service was not started: no conversation has an owner yet")
+
+        def changed(result: None) -> None:
+            self._conversations.wake(conversation)
+            self._deliveries.wake(conversation)
+
+        return self._store.set_owner(conversation, owner, self._now(), until=until).addCallback(changed)
 
     def not_ready(self) -> list[str]:
         """Why this service cannot take webhooks now; empty if it can."""

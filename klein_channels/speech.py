@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 from twisted.internet.defer import Deferred
 
-from .channel import Answers, Channel, ShowsControls, able
+from .channel import Answers, Channel, ShowsControls, able, owner_until
 from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
@@ -124,6 +124,7 @@ class Speech:
             offers=_offers(messages),
             remember=self._remember,
             owner=self._owner,
+            owner_until=owner_until(self._channel.options, self._now()) if self._owner else None,
             streamed=self._streamed,
         )
 

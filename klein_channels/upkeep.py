@@ -96,6 +96,9 @@ class Upkeep:
     def _answered(self, due: Due) -> None:
         self.trouble = ""
         self._wake(due)
+        if due.owners:
+            back = self._store.return_owners(self._now(), DUE_AT_ONCE)
+            back.addCallback(self._answered).addErrback(self._failed)
 
     def _purge(self) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._purge_chunks()).addErrback(self._failed)

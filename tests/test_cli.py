@@ -103,6 +103,57 @@ class TriggerTests(CliCase):
                 self.refused("trigger", "facebook", "text", "--url", url)
 
 
+class ConversationTests(CliCase):
+    def setUp(self):
+        self.path = str(Path(self.mktemp()).absolute())
+        self.url = f"sqlite:///{self.path}"
+        self.server = opened(self.path)
+        self.addCleanup(self.server.close)
+
+    def own(self, *arguments):
+        return self.done("conversations", *arguments, "--store", self.url)
+
+    def test_an_owner_is_set_and_listed(self):
+        self.successResultOf(self.server.enqueue([arrival(message("hi"))], NOW))
+        self.assertEqual(self.own("owner", KEY, "human"), f"{KEY}: human\n")
+        other = KEY + "9"
+        self.assertIn(f"{other}: paused until 2", self.own("owner", other, "paused", "--for", "2h"))
+        first, second = self.own("list").splitlines()
+        self.assertEqual(first.split(), ["human", "-", KEY])
+        self.assertEqual((second.split()[0], second.split()[2]), ("paused", other))
+        self.assertEqual(self.own("list", "--owner", "paused").splitlines(), [second])
+        self.assertEqual(self.own("owner", KEY, "bot"), f"{KEY}: bot\n")
+        self.assertEqual(self.own("list", "--owner", "human"), "")
+
+    def test_a_human_gets_what_waits(self):
+        self.successResultOf(self.server.enqueue([arrival(message("hi"))], NOW))
+        self.own("owner", KEY, "human")
+        self.own("owner", KEY, "bot")
+        self.assertIsNone(self.successResultOf(self.server.start_turn(KEY, NOW, deterministic=False)))
+
+    def test_the_server_is_told_of_what_is_the_bots_again(self):
+        self.own("owner", KEY, "paused")
+        self.own("owner", KEY, "bot")
+        self.assertTrue(self.successResultOf(self.server.due(9e9, 10)).owners)
+        self.assertEqual(self.successResultOf(self.server.return_owners(9e9, 10)).turns, (KEY,))
+        self.assertFalse(self.successResultOf(self.server.due(9e9, 10)).owners)
+
+    def test_a_long_list_is_whole(self):
+        for number in range(603):
+            self.successResultOf(self.server.set_owner(f"a:b:{number:04}", "paused", NOW))
+        self.assertEqual(len(self.own("list", "--owner", "paused").splitlines()), 603)
+
+    def test_what_is_no_period_no_key_and_no_owner(self):
+        def refused(key, owner, *more):
+            return self.refused("conversations", "owner", key, owner, *more, "--store", self.url)
+
+        for odd in ("2", "h", "-2h", "2 hours", "0s", "1e9d", "9999999999s"):
+            self.assertIn("period", refused(KEY, "human", "--for", odd))
+        self.assertIn("no key", refused("x", "human"))
+        self.assertIn("no end", refused(KEY, "bot", "--for", "1h"))
+        self.assertNotEqual(self.invoke("conversations", "owner", KEY, "me").exit_code, 0)
+
+
 class LetterTests(CliCase):
     def setUp(self):
         self.path = str(Path(self.mktemp()).absolute())

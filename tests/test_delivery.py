@@ -202,7 +202,7 @@ class SendTests(DeliveryCase):
         self.assertEqual(self.transport.texts, ["1", "2"])
 
     def test_a_human_keeps_the_bot_silent(self):
-        self.successResultOf(self.inner.set_owner(KEY, "human"))
+        self.successResultOf(self.inner.set_owner(KEY, "human", NOW))
         self.post("1")
         self.assertEqual((self.transport.sent, self.rows()), ([], ["withheld"]))
 

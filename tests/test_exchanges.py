@@ -248,7 +248,7 @@ class AnswerTests(ExchangeCase):
 
     def test_what_a_human_owns_is_withheld(self):
         answer = self.post("e1 hi")
-        self.store.set_owner(str(address()), "human")
+        self.store.set_owner(str(address()), "human", 0.0)
         self.agent.answer("one")
         self.assertEqual((self.body(answer), self.states()), ("", ["withheld"]))
 

@@ -52,11 +52,11 @@ class WholeTests(KitCase):
 
     def test_a_human_who_gives_back_lets_waiting_replies_go(self):
         kit = self.kit()
-        self.successResultOf(kit.store.set_owner(str(PLACE), "paused"))
+        self.successResultOf(kit.store.set_owner(str(PLACE), "paused", kit.clock.seconds()))
         kit.message("hi")
         self.assertEqual(kit.sent, [])
         kit.deliver(kit.item(pass_thread_control={"new_owner_app_id": "1"}))
-        self.successResultOf(kit.store.set_owner(str(PLACE), "bot"))
+        self.successResultOf(kit.store.set_owner(str(PLACE), "bot", kit.clock.seconds()))
         kit.advance(2)
         kit.message("again")
         self.assertEqual(kit.sent, ["you said: hi", "you said: again"])
@@ -97,7 +97,7 @@ class SendTests(KitCase):
 
     def test_a_human_owner_goes_before_it(self):
         kit = self.kit()
-        self.successResultOf(kit.store.set_owner(str(PLACE), "human"))
+        self.successResultOf(kit.store.set_owner(str(PLACE), "human", kit.clock.seconds()))
         self.send(kit, PLACE, "advertisement")
         self.assertEqual((kit.sent, kit.outbox()), ([], ["withheld"]))
 

@@ -77,7 +77,7 @@ class PlanTests(SynchronousTestCase):
 
     def test_a_conversation_that_waits(self) -> None:
         self.started()
-        self.result(self.store.set_owner(KEY, "human"))
+        self.result(self.store.set_owner(KEY, "human", 1.0))
         self.result(self.store.start_turn(KEY, 1.0, deterministic=False))
         self.result(self.store.postpone(KEY, 9.0))
         self.assert_searched()

@@ -5,7 +5,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -53,7 +54,7 @@ class StoreCase(SynchronousTestCase):
         return self.get(self.store.post(conversation, rows, key, now))
 
     def owner(self, owner, key=KEY):
-        self.get(self.store.set_owner(key, owner))
+        self.get(self.store.set_owner(key, owner, NOW))
 
     def stats(self):
         return self.get(self.store.stats())
@@ -739,6 +740,17 @@ class FileTests(SynchronousTestCase):
         self.successResultOf(beside.post("r", [said("x")], None, NOW))
         self.successResultOf(beside.close())
         self.assertEqual(self.successResultOf(server.stats()).open_replies, 1)
+
+    def test_an_older_schema_is_brought_up_to_date_with_what_is_in_it(self):
+        first = files("klein_channels.store").joinpath("0001.sql").read_text("utf-8")
+        old = "INSERT INTO store VALUES (1, 'abcd'); INSERT INTO conversation (key) VALUES ('r');"
+        self.foreign(first + old)
+        store = opened(self.path)
+        [found] = self.successResultOf(store.conversations((), None, 10, NOW))
+        self.assertEqual((found.key, found.owner, store.instance), ("r", "bot", "abcd"))
+        self.successResultOf(store.close())
+        with closing(sqlite3.connect(self.path)) as db:
+            self.assertEqual(db.execute("SELECT version FROM store").fetchall(), [(VERSION,)])
 
     def test_a_newer_schema_is_left_alone(self):
         self.successResultOf(opened(self.path).close())

@@ -202,12 +202,14 @@ def _message(item: _Item, json: JSON) -> AnyEvent:
     text = words(content.get("text")) or ""
     attachments = read_attachments(content)
     if item.from_us:
+        app = lenient_identifier(content.get("app_id")) or None
         return item.event(
             Echo,
             mid,
             text=text,
             mid=mid,
-            app_id=lenient_identifier(content.get("app_id")) or None,
+            app_id=app,
+            by_human=None if app is None else app in INBOX_APPS,
             metadata=lenient_words(content.get("metadata")),
             attachments=attachments,
         )

@@ -60,6 +60,10 @@ class Arrival(Value, frozen=True, kw_only=True):
     """Whether it counts as the last thing a person did here."""
     owner: Owner | None = None
     """The owner that it sets."""
+    owner_until: float | None = None
+    """When the bot owns the conversation again, where nobody needs to say so."""
+    implied: bool = False
+    """Whether the owner is only a conclusion: what an operator has paused stays paused."""
     settles: int | None = None
     """The outbox row that it proves to have been shown."""
     mid: str | None = None
@@ -163,6 +167,7 @@ class EndOfTurn(Value, frozen=True, kw_only=True):
     offers: tuple[str, ...] = ()
     remember: bytes | None = None
     owner: Owner | None = None
+    owner_until: float | None = None
     due_at: float | None = None
     error: str | None = None
     answers: str | None = None
@@ -200,6 +205,18 @@ class Due(Value, frozen=True, kw_only=True):
 
     turns: tuple[str, ...] = ()
     replies: tuple[str, ...] = ()
+    owners: bool = False
+    """Whether there are owners whose time is over."""
+
+
+class Conversation(Value, frozen=True, kw_only=True):
+    """A conversation and who answers it: until a time (then the bot does), or for good if None."""
+
+    key: str
+    owner: Owner
+    until: float | None = None
+    last_at: float | None = None
+    """When a person was last there."""
 
 
 class Stats(Value, frozen=True, kw_only=True):
@@ -301,8 +318,21 @@ class Store(Protocol):
     def postpone(self, conversation: str, until: float) -> Deferred[None]:
         """Let the open replies of a conversation wait: its account takes nothing before then."""
 
-    def set_owner(self, conversation: str, owner: Owner) -> Deferred[None]:
-        """Give a conversation to the bot, a human or nobody."""
+    def set_owner(
+        self, conversation: str, owner: Owner, now: float, *, until: float | None = None
+    ) -> Deferred[None]:
+        """Give a conversation to the bot, a human or nobody; `until` a time, or for good.
+
+        What waits there when a human takes it is withheld for good.
+        """
+
+    def return_owners(self, now: float, limit: int) -> Deferred[Due]:
+        """Give the bot back what was somebody's for a time that is over; who may go on."""
+
+    def conversations(
+        self, owners: Sequence[Owner], after: str | None, limit: int, now: float
+    ) -> Deferred[list[Conversation]]:
+        """Conversations by their keys, behind `after`: all, or those of one of `owners`."""
 
     def waiting(self) -> Deferred[Due]:
         """All conversations with anything open, oldest first; asked once, at the start."""

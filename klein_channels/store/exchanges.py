@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from . import Claim, Exchange
 from .database import Database
-from .outbox import NEVER, OPEN, claim_of_row
+from .outbox import NEVER, OPEN, claim_of_row, owner_at
 
 Render = Callable[[tuple[Claim, ...]], tuple[bytes, int]]
 """Makes the response of replies; how many of them, from the first, it carries. Pure."""
@@ -53,17 +53,17 @@ def answer_exchange(
     found = read_exchange(db, conversation, event)
     if found is None or found.state != "ready":
         return found
-    human = db.execute("SELECT 1 FROM conversation WHERE key = ? AND owner = 'human'", (conversation,))
+    owned = db.execute("SELECT owner, owner_until FROM conversation WHERE key = ?", (conversation,))
     rows = db.execute(
         f"SELECT id, final_word FROM outbox WHERE conversation = ? AND state IN {OPEN}"
         " AND state = 'waiting' AND cause = ? AND due_at = ? ORDER BY id",
         (conversation, event, NEVER),
     ).fetchall()
-    if human.fetchone():
+    if owner_at(owned.fetchone(), now) == "human":
         withheld = [row["id"] for row in rows if not row["final_word"]]
         _end(db, withheld, "withheld", now)
         rows = [row for row in rows if row["final_word"]]
-    response, carried = render(tuple(claim_of_row(db, instance, row["id"]) for row in rows))
+    response, carried = render(tuple(claim_of_row(db, instance, row["id"], now) for row in rows))
     _end(db, [row["id"] for row in rows[:carried]], "sent", now)
     for row in rows[carried:]:
         db.execute("UPDATE outbox SET due_at = ? WHERE id = ?", (now, row["id"]))

@@ -11,7 +11,8 @@ from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
 from . import REJECTED, Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply, StartedTurn
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
-from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies
+from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies, owner_at
+from .owners import set_owner, withhold, withhold_replies
 from .pauses import is_still
 from .queueing import place, refuse
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
@@ -78,17 +79,15 @@ def _touch(db: Database, arrival: Arrival, now: float) -> tuple[Owner, bool]:
     most = arrival.queueing.most
     last_id, last_at = (arrival.event.id, now) if arrival.by_person else (None, None)
     row = db.execute(
-        "INSERT INTO conversation (key, owner, last_id, last_at)"
-        " VALUES (:key, coalesce(:owner, 'bot'), :last_id, :last_at)"
-        " ON CONFLICT (key) DO UPDATE SET owner = coalesce(:owner, conversation.owner),"
+        "INSERT INTO conversation (key, last_id, last_at) VALUES (:key, :last_id, :last_at)"
+        " ON CONFLICT (key) DO UPDATE SET"
         " last_id = coalesce(:last_id, conversation.last_id),"
-        " last_at = coalesce(:last_at, conversation.last_at) RETURNING owner,"
+        " last_at = coalesce(:last_at, conversation.last_at) RETURNING owner, owner_until,"
         f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND {HELD}) AS held,"
         " (SELECT id FROM inbox WHERE conversation = :key AND state = 'waiting' ORDER BY id"
         " LIMIT :bounded OFFSET :before_last) AS last",
         {
             "key": arrival.conversation,
-            "owner": arrival.owner,
             "last_id": last_id,
             "last_at": last_at,
             "bounded": min(most, 1),
@@ -101,7 +100,23 @@ def _touch(db: Database, arrival: Arrival, now: float) -> tuple[Owner, bool]:
             f"UPDATE outbox SET state = 'waiting', due_at = ? WHERE conversation = ? AND {HELD}",
             (now, arrival.conversation),
         )
-    return row["owner"], row["last"] is not None
+    owner = owner_at(row, now)
+    if arrival.owner is not None:
+        owner = _take(db, arrival, owner, row["owner_until"], now)
+    return owner, row["last"] is not None
+
+
+def _take(db: Database, arrival: Arrival, owner: Owner, ends: float | None, now: float) -> Owner:
+    """Let an event set the owner, who was `owner` until the time `ends`; the owner afterwards."""
+    new = arrival.owner
+    assert new is not None, "the caller looked"
+    if arrival.implied and owner != "bot" and (owner != new or ends is None):
+        # What somebody said outright is not changed by a conclusion; but a human was here.
+        if new == "human":
+            withhold(db, arrival.conversation, now)
+        return owner
+    set_owner(db, arrival.conversation, new, arrival.owner_until, now)
+    return new
 
 
 def start_turn(
@@ -116,9 +131,10 @@ def start_turn(
     if row and row["state"] == "running" and row["server"] != server:
         # Another server, which lives, is at it: what a dead one ran has become a retry.
         return NotNow()
-    owner = conversation["owner"] if conversation else "bot"
+    owner = owner_at(conversation, now)
     if owner == "human":
-        _withhold_turns(db, key, now)
+        withhold(db, key, now)
+        _end_interrupted(db, key, now)
         return None
     early = row is not None and row["due_at"] is not None and row["due_at"] > now
     if early or owner == "paused" or is_still(db, key):
@@ -163,14 +179,12 @@ def _unsent(db: Database, key: str) -> int:
     return count
 
 
-def _withhold_turns(db: Database, key: str, now: float) -> None:
-    """What came, or was begun, before a human took over is the human's."""
-    db.execute("UPDATE inbox SET state = 'withheld' WHERE conversation = ? AND state = 'waiting'", (key,))
+def _end_interrupted(db: Database, key: str, now: float) -> None:
+    """A turn that nobody runs any more is the human's as well."""
     db.execute(
-        "UPDATE turn SET state = 'withheld', ended_at = :now"
-        " WHERE (conversation = :key AND state IN ('running', 'retry'))"
-        " OR (conversation = :key AND state = 'queued')",
-        {"now": now, "key": key},
+        "UPDATE turn SET state = 'withheld', ended_at = ? WHERE conversation = ?"
+        " AND state IN ('running', 'retry')",
+        (now, key),
     )
     db.execute(
         "UPDATE outbox SET state = 'sent', settled_at = ?"
@@ -194,6 +208,7 @@ def _started(
         conversation,
         Turn(id=turn, conversation=key, events=_read_events([event]), state=_column(conversation, "state")),
         more=len(events) > 1,
+        now=now,
     )
 
 
@@ -215,7 +230,7 @@ def _started_again(
         state=_column(conversation, "state"),
     )
     return _for_caller(
-        conversation, turn, failures=row["failures"], first_failure=row["first_failure"], more=True
+        conversation, turn, failures=row["failures"], first_failure=row["first_failure"], more=True, now=now
     )
 
 
@@ -226,6 +241,7 @@ def _for_caller(
     failures: int = 0,
     first_failure: float | None = None,
     more: bool,
+    now: float,
 ) -> StartedTurn:
     return StartedTurn(
         turn=turn,
@@ -233,7 +249,7 @@ def _for_caller(
         failures=failures,
         first_failure=first_failure,
         offers=frozenset(_column(conversation, "offers") or ()),
-        context=context_of(conversation),
+        context=context_of(conversation, now),
         more=more,
     )
 
@@ -271,33 +287,44 @@ def add_replies(
     db: Database, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
 ) -> bool:
     """Commit replies of a turn that goes on; False, and nothing, if the turn is not the caller's."""
-    if not _is_running(db, turn):
+    running = _running(db, turn)
+    if running is None:
         return False
-    _say(db, turn, replies, offers, now)
+    _say(db, turn, replies, offers, now, taken=running["taken"])
     return True
 
 
-def _is_running(db: Database, turn: Turn) -> bool:
-    row = db.execute(
-        "SELECT 1 FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
+def _running(db: Database, turn: Turn) -> Row | None:
+    row: Row | None = db.execute(
+        "SELECT taken FROM turn WHERE id = ? AND attempt = ? AND state = 'running'", (turn.id, turn.attempt)
     ).fetchone()
-    return row is not None
+    return row
 
 
-def _say(db: Database, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float) -> None:
+def _say(
+    db: Database,
+    turn: Turn,
+    replies: Sequence[Reply],
+    offers: Sequence[str],
+    now: float,
+    taken: int,
+) -> None:
     _note_offers(db, turn.conversation, offers)
     insert_replies(db, turn.conversation, replies, now, turn=turn.id)
+    if taken:
+        withhold_replies(db, turn.id, now)
 
 
 def end_turn(
     db: Database, server: int, instance: str, turn: Turn, end: EndOfTurn, now: float
 ) -> Ended | None:
     """End a turn with its last replies; None, and nothing, if the turn is not the caller's."""
-    ended = db.execute(
-        "UPDATE turn SET state = :state, due_at = :due_at, error = :error, failures = failures + :failed,"
+    ended: Row | None = db.execute(
+        "UPDATE turn SET state = CASE WHEN taken = 1 AND :state = 'retry' THEN 'withheld' ELSE :state END,"
+        " due_at = :due_at, error = :error, failures = failures + :failed,"
         " first_failure = coalesce(:first_failure, first_failure, CASE WHEN :failed = 1 THEN :now END),"
         " ended_at = CASE WHEN :state = 'retry' THEN NULL ELSE :now END"
-        " WHERE id = :id AND attempt = :attempt AND state = 'running'",
+        " WHERE id = :id AND attempt = :attempt AND state = 'running' RETURNING taken",
         {
             "state": end.state,
             "due_at": end.due_at,
@@ -308,19 +335,20 @@ def end_turn(
             "id": turn.id,
             "attempt": turn.attempt,
         },
-    )
-    if ended.rowcount == 0:
+    ).fetchone()
+    if ended is None:
         return None
     claim: Claim | None = None
     replies: Sequence[Reply] = end.replies
     # What may take the place of something, or travel in an answer, goes the way that knows of it.
-    if replies and end.claims and turn.attempt == 1 and not (end.owner or end.streamed or end.answers):
+    plain = turn.attempt == 1 and not (end.owner or end.streamed or end.answers or ended["taken"])
+    if replies and end.claims and plain:
         claim, replies = insert_claimed(db, server, instance, turn, replies, now)
-    _say(db, turn, replies, end.offers, now)
+    _say(db, turn, replies, end.offers, now, taken=ended["taken"])
     if end.owner is not None:
         # The words with which the bot hands over still go out, whatever the owner is then.
         db.execute(f"UPDATE outbox SET final_word = 1 WHERE turn = ? AND state IN {OPEN}", (turn.id,))
-        set_owner(db, turn.conversation, end.owner)
+        set_owner(db, turn.conversation, end.owner, end.owner_until, now)
     if end.remember is not None:
         _upsert(db, turn.conversation, "state", end.remember)
     if end.state != "retry" and end.answers is not None:
@@ -336,7 +364,8 @@ def open_stream(
     """A row for a text that is shown as it grows, if it is the conversation's turn to show anything."""
     key = turn.conversation
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
-    if not _is_running(db, turn) or (conversation and conversation["owner"] != "bot"):
+    running = _running(db, turn)
+    if running is None or running["taken"] or owner_at(conversation, now) != "bot":
         return NotNow()
     row = stream_of(db, turn.id)
     if row is None:
@@ -345,12 +374,7 @@ def open_stream(
         row = insert_stream(db, server, key, turn.id, reply, now)
     elif row["server"] != server:
         hand_stream(db, server, row["id"])
-    return claim_of_row(db, instance, row["id"])
-
-
-def set_owner(db: Database, key: str, owner: Owner) -> None:
-    """Give a conversation to the bot, a human or nobody."""
-    _upsert(db, key, "owner", owner)
+    return claim_of_row(db, instance, row["id"], now)
 
 
 def _note_offers(db: Database, key: str, offers: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from . import DeadLetter, Due, Stats
 from .database import Database, Row
 from .outbox import OPEN
+from .owners import returning
 from .pauses import not_still
 
 PURGE_CHUNK = 200
@@ -125,7 +126,11 @@ def due(db: Database, now: float, limit: int) -> Due:
         f" AND earlier.id < mine.id) AND {_NOT_PAUSED}{moving} ORDER BY due_at LIMIT ?",
         (now, *places, limit),
     )
-    return Due(turns=_firsts([*turns.fetchall(), *events.fetchall()]), replies=_firsts(replies.fetchall()))
+    return Due(
+        turns=_firsts([*turns.fetchall(), *events.fetchall()]),
+        replies=_firsts(replies.fetchall()),
+        owners=returning(db, now),
+    )
 
 
 def stats(db: Database) -> Stats:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..model import Address, Context, Message, Turn, from_json, to_json
+from ..model import Address, Context, Message, Owner, Turn, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
 from .database import Database, Row
 from .pauses import is_still
@@ -17,7 +17,7 @@ OPEN = "('waiting', 'sending', 'streaming', 'unknown', 'held')"
 HELD = f"state IN {OPEN} AND state = 'held'"
 WAITING = f"state IN {OPEN} AND state = 'waiting'"
 _WITH_CONVERSATION = (
-    "SELECT outbox.*, owner, last_id, last_at, reference"
+    "SELECT outbox.*, owner, owner_until, last_id, last_at, reference"
     " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
 )
 NEVER = 1e15
@@ -85,14 +85,14 @@ def insert_claimed(
     """
     key, first = turn.conversation, replies[0]
     conversation = db.execute(
-        "SELECT owner, last_id, last_at, reference,"
+        "SELECT owner, owner_until, last_id, last_at, reference,"
         f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND state IN {OPEN}) AS busy,"
         " EXISTS (SELECT 1 FROM socket WHERE conversation = :key AND server <> :server) AS elsewhere"
         " FROM conversation WHERE key = :key",
         {"key": key, "server": server},
     ).fetchone()
     waits = conversation is None or conversation["busy"] or conversation["elsewhere"]
-    if waits or conversation["owner"] != "bot" or is_still(db, key):
+    if waits or owner_at(conversation, now) != "bot" or is_still(db, key):
         return None, replies
     number = _insert(db, key, first, now, turn=turn.id, due_at=now, claimed_by=server)
     if number is None:
@@ -104,7 +104,7 @@ def insert_claimed(
         address=first.address,
         message=first.message,
         cause=first.cause,
-        context=context_of(conversation),
+        context=context_of(conversation, now),
         tries=1,
         first_at=now,
     )
@@ -140,19 +140,20 @@ def claim_reply(db: Database, server: int, instance: str, key: str, now: float) 
         if row["state"] == "sending" and server and row["server"] == server:
             # Nothing is under way here, or nobody would ask: it was claimed by a commit that did not
             # answer, and never reached the one who sends.
-            return _claimed(db, server, instance, row)
+            return _claimed(db, server, instance, row, now)
         if row["state"] in ("sending", "streaming") or row["due_at"] > now:
             return NotNow()
-        if row["owner"] == "paused" or is_still(db, key):
+        owner = owner_at(row, now)
+        if owner == "paused" or is_still(db, key):
             return NotNow()
-        if row["owner"] == "human" and not row["final_word"]:
+        if owner == "human" and not row["final_word"]:
             _close(db, row, "withheld", now)
         elif row["state"] == "unknown" and row["repeated"]:
             _close(db, row, "dead", now, "its outcome is unknown, twice")
         elif row["state"] == "held":
             _close(db, row, "dead", now, f"held until its patience ended: {row['error']}")
         else:
-            return _claimed(db, server, instance, row)
+            return _claimed(db, server, instance, row, now)
 
 
 def _close(db: Database, row: Row, state: str, now: float, error: str | None = None) -> None:
@@ -162,23 +163,23 @@ def _close(db: Database, row: Row, state: str, now: float, error: str | None = N
     )
 
 
-def _claimed(db: Database, server: int, instance: str, row: Row) -> Claim:
+def _claimed(db: Database, server: int, instance: str, row: Row, now: float) -> Claim:
     repeated = row["state"] == "unknown"
     db.execute(
         "UPDATE outbox SET state = 'sending', tries = tries + 1, repeated = ?, server = ? WHERE id = ?",
         (int(repeated or row["repeated"]), server, row["id"]),
     )
-    claim = _claim_of(row, instance)
+    claim = _claim_of(row, instance, now)
     return msgspec.structs.replace(claim, tries=claim.tries + 1, repeated=claim.repeated or repeated)
 
 
-def claim_of_row(db: Database, instance: str, number: int) -> Claim:
+def claim_of_row(db: Database, instance: str, number: int, now: float) -> Claim:
     """The row `number` as its sender gets it, without a change."""
     row = db.execute(f"{_WITH_CONVERSATION} WHERE outbox.id = ?", (number,)).fetchone()
-    return _claim_of(row, instance)
+    return _claim_of(row, instance, now)
 
 
-def _claim_of(row: Row, instance: str) -> Claim:
+def _claim_of(row: Row, instance: str, now: float) -> Claim:
     """A row with its conversation; what of it is seen already, it takes the place of."""
     message = from_json(row["message"])
     assert isinstance(message, Message), "the outbox holds messages"
@@ -190,7 +191,7 @@ def _claim_of(row: Row, instance: str) -> Claim:
         address=Address.parse(row["address"]),
         message=message,
         cause=row["cause"],
-        context=context_of(row),
+        context=context_of(row, now),
         tries=row["tries"],
         first_at=row["first_at"],
         repeated=bool(row["repeated"]),
@@ -198,7 +199,16 @@ def _claim_of(row: Row, instance: str) -> Claim:
     )
 
 
-def context_of(conversation: Row | None) -> Context:
+def owner_at(conversation: Row | None, now: float) -> Owner:
+    """The owner that the columns of `conversation` name at `now`: the bot, when another's time is over."""
+    if conversation is None or conversation["owner"] is None:
+        return "bot"
+    until = conversation["owner_until"]
+    owner: Owner = conversation["owner"]
+    return owner if until is None or until > now else "bot"
+
+
+def context_of(conversation: Row | None, now: float) -> Context:
     """What the columns of `conversation` say to those who send there."""
     if conversation is None:
         return Context()
@@ -206,7 +216,7 @@ def context_of(conversation: Row | None) -> Context:
     return Context(
         last_event=conversation["last_id"],
         last_at=conversation["last_at"],
-        owner=conversation["owner"] or "bot",
+        owner=owner_at(conversation, now),
         reference=msgspec.json.decode(reference) if reference else None,
     )
 

@@ -17,6 +17,7 @@ from ..model import Owner, Turn
 from . import (
     Arrival,
     Claim,
+    Conversation,
     Cursor,
     DeadLetter,
     Due,
@@ -32,6 +33,7 @@ from . import (
     inbox,
     letters,
     outbox,
+    owners,
     streams,
 )
 from .commit import Work
@@ -205,9 +207,21 @@ class Tables:
         """Let the open replies of a conversation wait."""
         return self._write(lambda db: outbox.postpone(db, conversation, until), conversation)
 
-    def set_owner(self, conversation: str, owner: Owner) -> Deferred[None]:
+    def set_owner(
+        self, conversation: str, owner: Owner, now: float, *, until: float | None = None
+    ) -> Deferred[None]:
         """Give a conversation to the bot, a human or nobody."""
-        return self._write(lambda db: inbox.set_owner(db, conversation, owner), conversation)
+        return self._write(lambda db: owners.set_owner(db, conversation, owner, until, now), conversation)
+
+    def return_owners(self, now: float, limit: int) -> Deferred[Due]:
+        """Give the bot back what was somebody's for a time that is over."""
+        return self._write(lambda db: owners.return_owners(db, now, limit))
+
+    def conversations(
+        self, owned_by: Sequence[Owner], after: str | None, limit: int, now: float
+    ) -> Deferred[list[Conversation]]:
+        """Conversations by their keys."""
+        return self._read(lambda db: owners.conversations(db, owned_by, after, limit, now))
 
     def waiting(self) -> Deferred[Due]:
         """All conversations with anything open."""

@@ -19,7 +19,8 @@ def take_over(db: Database, now: float, unknown_until: float) -> None:
         (unknown_until,),
     )
     db.execute(
-        "UPDATE turn SET state = 'retry', due_at = :now, failures = failures + 1,"
+        "UPDATE turn SET state = CASE WHEN taken = 1 THEN 'withheld' ELSE 'retry' END,"
+        " due_at = :now, failures = failures + 1,"
         " first_failure = coalesce(first_failure, :now), error = 'the server ended during this turn'"
         f" WHERE state IN ('running', 'retry') AND state = 'running' AND {_of_the_dead('turn')}",
         {"now": now},

@@ -175,12 +175,14 @@ def _business_message(update: _Update) -> _Events:
     if not is_owners(update.item):
         return _message(update)
     item = update.item
+    bot = an_id(an_object(item.get("sender_business_bot")).get("id")) or None
     return [
         update.event(
             Echo,
             text=lenient_words(item.get("text")) or lenient_words(item.get("caption")) or "",
             mid=an_id(item.get("message_id")) or None,
-            app_id=an_id(an_object(item.get("sender_business_bot")).get("id")) or None,
+            app_id=bot,
+            by_human=bot is None,
             attachments=read_attachments(item),
             observe_only=True,
         )
