@@ -112,7 +112,9 @@ class ClaimedAtTheEndTests(StoreCase):
             self.owner(owner)
             self.assertIsNone(self.ended("a", turn=turn).claim)
             self.owner("bot")
-            self.settle(self.claim())
+            kept = self.claim()
+            self.assertEqual(kept is None, owner == "human")
+        self.settle(kept)
 
     def test_last_words_of_the_bot_go_out_though_they_hand_over(self):
         self.assertIsNone(self.ended("a", owner="human").claim)
