@@ -115,10 +115,10 @@ class Operations:
         _checked_key(key)
         return self._store.look(lambda db: conversation(db, key))
 
-    async def set_owner(self, key: str, owner: Owner) -> None:
-        """Give a conversation to the bot, a human or nobody."""
+    async def set_owner(self, key: str, owner: Owner, until: float | None = None) -> None:
+        """Give a conversation to the bot, a human or nobody; `until` a time, or for good."""
         _checked_key(key)
-        await self._store.set_owner(key, owner)
+        await self._store.set_owner(key, owner, self._now(), until=until)
         await self._do("set owner", key, lambda db: None, lambda _: owner)
 
     # -- dead letters
