@@ -1,3 +1,4 @@
+# mypy: allow-untyped-calls
 """
 One request and its answer, and what can be said of it for sure when something went wrong.
 
@@ -16,7 +17,7 @@ from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from service_identity import CertificateError, VerificationError
 from twisted.internet import error
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -71,6 +72,29 @@ class _KnownURL(EncodedURL):
 
     def to_text(self, with_password: bool = False) -> str:
         return self._ascii
+
+
+class Body:
+    """The bytes of a request, which are in memory."""
+
+    __slots__ = ("content", "length")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.length = len(content)
+
+
+class _Whole(Request):
+    """A request that is written at once: its body, if it has one, is a `Body`."""
+
+    def writeTo(self, transport: Any) -> Deferred[None]:
+        """Write all of it, without the apparatus for bodies that are still being made."""
+        if self.bodyProducer is None:
+            written: Deferred[None] = super().writeTo(transport)
+            return written
+        self._writeHeaders(transport, b"Content-Length: %d\r\n" % self.bodyProducer.length)
+        transport.write(self.bodyProducer.content)
+        return succeed(None)
 
 
 @implementer(IAgent)
@@ -128,7 +152,7 @@ class Exchange(Protocol):
         """
         assert headers is not None
         headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
-        request = Request(method, self._target.path, headers, bodyProducer, persistent=self._pool.persistent)
+        request = _Whole(method, self._target.path, headers, bodyProducer, persistent=self._pool.persistent)
         return self._connect().addCallback(self._write, request).addCallback(self._keep_encoded)
 
     def _connect(self) -> Deferred[Any]:

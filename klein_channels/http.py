@@ -21,20 +21,18 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succe
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IOpenSSLClientConnectionCreator,
-    IPushProducer,
     IStreamClientEndpoint,
 )
 from twisted.python.failure import Failure
 from twisted.web.client import BrowserLikePolicyForHTTPS, HostnameCachingHTTPSPolicy, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer, IPolicyForHTTPS
-from zope.interface import implementer
+from twisted.web.iweb import IPolicyForHTTPS
 
 from . import destinations
 from .channel import Steps
 from .connections import AddressEndpoint, FirstReachable, SecureEndpoint, address_endpoint, name_endpoint
 from .destinations import Destination, RefusedDestination
-from .exchange import Exchange, Target
+from .exchange import Body, Exchange, Target
 from .model import Call, CallResult
 
 T = TypeVar("T")
@@ -229,28 +227,8 @@ class _NoCookies(IndexableCookieJar):
 
 
 _NO_COOKIES = _NoCookies()
-
-
-@implementer(IBodyProducer, IPushProducer)
-class _Body:
-    """The bytes of a request, written at once: they are in memory anyway."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.length = len(content)
-
-    def startProducing(self, consumer: Any) -> Deferred[None]:
-        consumer.write(self._content)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """There is nothing left to hold back."""
-
-    def resumeProducing(self) -> None:
-        """Nor to go on with."""
-
-    def stopProducing(self) -> None:
-        """Nor to stop."""
+_AS_BODY: Any = Body
+"""What treq makes of the bytes of a request; the exchange writes them, so it is no producer."""
 
 
 def _send(exchange: Exchange, call: Call, target: Target) -> Deferred[Any]:
@@ -259,7 +237,7 @@ def _send(exchange: Exchange, call: Call, target: Target) -> Deferred[Any]:
     for name, value in call.headers:
         headers.addRawHeader(name, value)
     headers.setRawHeaders(b"Host", [target.host])
-    sending: Deferred[Any] = HTTPClient(exchange, _NO_COOKIES, _Body).request(
+    sending: Deferred[Any] = HTTPClient(exchange, _NO_COOKIES, _AS_BODY).request(
         call.method,
         target.url,
         headers=headers,
