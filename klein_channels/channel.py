@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime
 import msgspec
 
 from .errors import ConfigError
+from .markdown import Dialect
 from .model import (
     JSON,
     Address,
@@ -52,6 +53,9 @@ class Capabilities(Value, frozen=True, kw_only=True):
 
     dialect: Literal["plain", "own"] = "plain"
     """What becomes of Markdown: plain words, before it is cut, or ``own`` where the channel renders it."""
+    dialects: tuple[Dialect, ...] = ()
+    """The forms that a channel of its ``own`` dialect renders Markdown in: a piece has to fit in each of
+    them. Without any the Markdown itself is measured."""
     text_limit: int = 2000
     text_unit: Literal["characters", "utf16", "bytes"] = "characters"
     quick_replies: int = 0

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from .channel import Capabilities
-from .markdown import render
+from .markdown import render, split_markdown
 from .model import (
     AnyPart,
     Audio,
@@ -45,8 +45,9 @@ def fit(message: Message, capabilities: Capabilities) -> list[AnyPart]:
     """The visible sends that `message` is on a platform with `capabilities`, in their order.
 
     Each is showable as it is. White space alone gives nothing. Markdown becomes plain words where the
-    platform has no dialect of its own; elsewhere the format of a text is kept on all its pieces, and what
-    is added to it in words is plain. The icon of a quick reply goes with the quick reply.
+    platform has no dialect of its own; elsewhere it is cut so that each piece is Markdown that is complete
+    and fits in the platform's dialect, and what is added to it in words is plain. The icon of a quick
+    reply goes with the quick reply.
     """
     parts = message.parts
     if capabilities.dialect == "plain":
@@ -78,8 +79,13 @@ def _fitted(part: AnyPart, able: Capabilities) -> Sequence[AnyPart]:
             return [part] if _kind(part) in able.media else _pieces(Text(text=_media_in_words(part)), able)
 
 
-def _pieces(text: Text, able: Capabilities) -> list[Text]:
-    parts = split(text.text, able.text_limit, able.text_unit)
+def _pieces(text: Text, able: Capabilities, limit: int | None = None) -> list[Text]:
+    """The text in pieces of at most `limit`, or of what the platform takes."""
+    limit = able.text_limit if limit is None else limit
+    if text.format == "markdown":
+        parts = split_markdown(text.text, limit, able.text_unit, able.dialects)
+    else:
+        parts = split(text.text, limit, able.text_unit)
     return [Text(text=part, format=text.format) for part in parts]
 
 
@@ -212,8 +218,7 @@ def _with_more(words: Text, more: str) -> list[Text]:
 def _ending_within(room: int, texts: Sequence[Text], able: Capabilities) -> list[Text]:
     """The texts in pieces, at least one, of which the last is no longer than `room`."""
     *before, last = _all_pieces(texts, able) or [Text(text=NO_WORDS)]
-    ends = split(last.text, room, able.text_unit)
-    return [*before, *(Text(text=end, format=last.format) for end in ends)]
+    return [*before, *_pieces(last, able, room)]
 
 
 def _listed(buttons: Iterable[Button]) -> str:

@@ -142,8 +142,10 @@ class GrowingText:
             self._over = True
 
     def _part(self) -> AnyPart | None:
-        """What of the text fits into one message, unless that is on the screen already."""
+        """What is to be shown: as long as the text fits into one message, all of it, unless that is seen."""
         if self._text == self._shown or not self._text.strip():
             return None
         whole = Message(parts=(Text(text=self._text, format="markdown"),))
-        return fit(whole, self._capabilities)[0]
+        part, *more = fit(whole, self._capabilities)
+        # What grows further stands in messages of its own, where the text is cut for good at its end.
+        return None if more and self._name is not None else part

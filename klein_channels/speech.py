@@ -13,6 +13,7 @@ from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
 from .live import GrowingText
+from .markdown import end_of_settled
 from .model import (
     AnyControl,
     AnyEvent,
@@ -78,6 +79,7 @@ class Speech:
         self._streamed = False
         self._by_answer = able(channel, Answers)
         self._deltas: list[str] = []
+        self._looked_until = -1
         self._remember: bytes | None = None
         self._owner: Owner | None = None
         self.has_spoken = False
@@ -218,10 +220,14 @@ class Speech:
     def _paragraphs(self) -> list[Message]:
         """What is complete of a text that cannot be seen while it grows."""
         text = "".join(self._deltas)
-        border = text.rfind("\n\n")
-        if self._grow is not None or border < PARAGRAPHS_FROM or text[:border].count("```") % 2:
+        blank = text.rfind("\n\n")
+        if self._grow is not None or blank < PARAGRAPHS_FROM or blank == self._looked_until:
             return []
-        self._deltas = [text[border:].lstrip("\n")]
+        self._looked_until = blank
+        border = end_of_settled(text)
+        if border < PARAGRAPHS_FROM:
+            return []
+        self._deltas, self._looked_until = [text[border:]], -1
         return [as_message(text[:border].rstrip())]
 
 

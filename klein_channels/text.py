@@ -73,6 +73,17 @@ def split(text: str, limit: int, unit: Unit) -> list[str]:
     return [part for part in parts if part.strip()]
 
 
+def cut_at(text: str, furthest: int) -> tuple[int, int]:
+    """Where `split` would end a part of `text`, at the code point `furthest` at the latest, and go on.
+
+    Raises ValueError if `furthest` is under 1.
+    """
+    if furthest < 1:
+        raise ValueError("a part has a code point at least")
+    borders = _borders(text)
+    return _cut(text, 0, min(furthest, len(text)), borders, _gaps(text, borders))
+
+
 def shorten(text: str, limit: int, unit: Unit, ellipsis: str = "…") -> str:
     """`text`, or as much of its beginning as `limit` allows together with `ellipsis`.
 

@@ -65,6 +65,18 @@ class TextTests(SynchronousTestCase):
         pieces = [Text(text="one", format="markdown"), Text(text="two", format="markdown")]
         self.assertEqual(fitted(Text(text="one two", format="markdown"), able), pieces)
 
+    def test_markdown_is_cut_into_pieces_that_are_whole_in_the_platforms_dialect(self) -> None:
+        able = Capabilities(dialect="own", dialects=("slack",), text_limit=40, buttons=1, button_text=30)
+        code = "```\n" + "\n".join("x" * 20 for _ in range(3)) + "\n```"
+        buttons = Buttons(text=code, format="markdown", buttons=options("a"))
+        for part in (Text(text=code, format="markdown"), buttons):
+            pieces = fitted(part, able)
+            self.assertEqual(len(pieces), 3)
+            self.assertIsInstance(pieces[-1], type(part))
+            for piece in pieces:
+                assert isinstance(piece, Text | Buttons)
+                self.assertEqual((piece.text, piece.format), ("```\n" + "x" * 20 + "\n```", "markdown"))
+
     def test_markdown_is_plain_words_before_it_is_cut_where_there_is_no_dialect(self) -> None:
         part = Text(text="**one** [two](https://x.example)", format="markdown")
         self.assertEqual(fitted(part, Capabilities()), [Text(text="one two (https://x.example)")])

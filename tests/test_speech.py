@@ -147,6 +147,18 @@ class DeltaTests(SpeechCase):
         self.assertEqual(self.store.rows, [])
         self.assertEqual(self.texts(self.ended(None).replies), ["Hello you"])
 
+    def test_what_is_said_of_a_text_on_its_way_is_whole_blocks(self):
+        self.channel = PlainChannel(text_limit=4000, dialect="own")
+        self.speech = self.speaking()
+        words, code = "word " * 90, "~~~\nline\n\n" + "more\n" * 90
+        self.say(Delta(text=words + "\n\n"))
+        self.assertEqual(self.store.rows, [])
+        self.say(Delta(text=code + "\n\n"))
+        self.assertEqual(self.texts(), [words.rstrip()])
+        self.say(Delta(text="~~~\n\nend"))
+        self.assertEqual(self.texts()[1:], [(code + "\n\n~~~").rstrip()])
+        self.assertEqual(self.texts(self.ended(None).replies), ["end"])
+
     def test_a_message_ends_the_text_before_it(self):
         self.say(Delta(text="one"), "two", Delta(text="three"))
         self.assertEqual(self.texts(), ["one", "two"])

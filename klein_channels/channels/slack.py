@@ -38,7 +38,7 @@ from ..slack.interactions import InteractionReader
 from ..slack.outcomes import answer_of, response_url_outcome, slack_outcome
 from ..slack.places import Places
 from ..slack.sends import Request, edit_request, send_request
-from ..slack.streams import opening_body, piece_body, shows_all
+from ..slack.streams import opening_body, piece_body, shows_just
 from ..slack.teams import ConfiguredTokens, TeamTokens
 from ..slack.triggers import TRIGGERS
 from ..slack.webhook import WebhookReader
@@ -57,6 +57,7 @@ _GRANULARITY: dict[str, Literal["sender", "chat", "thread"]] = {
 
 CAPABILITIES = Capabilities(
     dialect="own",
+    dialects=("slack",),
     # 40,000 are taken, 4,000 recommended, and an edit of more is refused.
     text_limit=4000,
     buttons=25,
@@ -266,7 +267,7 @@ class SlackInput:
         body = {"channel": channel, "ts": ts}
         result: CallResult = yield self._api.call(token, "chat.stopStream", body, True)
         outcome = _named(slack_outcome(result, outgoing.now), result, outgoing.address)
-        if isinstance(outcome, Sent) and not shows_all(result, outgoing):
+        if isinstance(outcome, Sent) and not shows_just(result, outgoing):
             return (yield from self.edit(outgoing, stream))
         return outcome
 

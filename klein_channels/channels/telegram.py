@@ -73,6 +73,7 @@ _NOT_FETCHED = (
 
 CAPABILITIES = Capabilities(
     dialect="own",
+    dialects=("telegram",),
     typing_lasts=5.0,
     text_limit=TEXT_UNITS,
     text_unit="utf16",

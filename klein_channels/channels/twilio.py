@@ -55,6 +55,7 @@ _REPLIES = ("response", "rest")
 
 CAPABILITIES = Capabilities(
     dialect="own",
+    dialects=("plain", "whatsapp"),
     text_limit=TEXT_LIMIT,
     # Twilio says characters; emoji of two units may count as two.
     text_unit="utf16",

@@ -42,6 +42,7 @@ _KEYS = re.compile(r"[0-9#*]*")
 
 CAPABILITIES = Capabilities(
     dialect="own",
+    dialects=("speech",),
     text_limit=3000,
     media=frozenset({"image", "audio", "video", "file"}),
     location=True,

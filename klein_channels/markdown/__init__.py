@@ -10,20 +10,14 @@ Nothing that an agent or a person says can mention everyone, or be taken for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Literal, TypeAlias
-
-from twisted.logger import Logger
-
-from ..errors import ConfigError
-from ..model import JSON, Value
 from .document import Document, as_written
-from .parsing import parse
+from .parsing import end_of_settled, parse
 from .plain import to_plain
+from .rendering import Dialect, Rendered, render
 from .slack import to_mrkdwn
 from .speech import to_speech, xml_text
-from .telegram import split_telegram, to_telegram
+from .splitting import split_markdown
+from .telegram import to_telegram
 from .whatsapp import to_whatsapp
 
 __all__ = [
@@ -31,9 +25,10 @@ __all__ = [
     "Document",
     "Rendered",
     "as_written",
+    "end_of_settled",
     "parse",
     "render",
-    "split_telegram",
+    "split_markdown",
     "to_mrkdwn",
     "to_plain",
     "to_speech",
@@ -41,59 +36,3 @@ __all__ = [
     "to_whatsapp",
     "xml_text",
 ]
-
-Dialect: TypeAlias = Literal["plain", "slack", "telegram", "whatsapp", "speech"]
-_log = Logger()
-
-
-class Rendered(Value, frozen=True, kw_only=True):
-    """What a platform gets: a text in its dialect, and Telegram's entities."""
-
-    text: str
-    entities: tuple[JSON, ...] = ()
-
-
-def render(
-    text: str,
-    dialect: Dialect,
-    format: Literal["plain", "markdown"] = "markdown",
-    *,
-    partial: bool = False,
-) -> Rendered:
-    """`text` in `dialect`: what a channel sends for a `Text` of that `format`.
-
-    `partial` where more of the text will come. Never raises: without the extra ``[markdown]`` the text is
-    shown with its marks as they were written, and the log says so once.
-    """
-    return _RENDERERS[dialect](_read(text, partial=partial) if format == "markdown" else as_written(text))
-
-
-def _read(text: str, *, partial: bool) -> Document:
-    try:
-        return parse(text, partial=partial)
-    except ConfigError as error:
-        _warn_once(str(error))
-        return as_written(text)
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    _log.warn("Markdown is sent as it is written. {reason}", reason=reason)
-
-
-def _telegram(document: Document) -> Rendered:
-    text, entities = to_telegram(document)
-    return Rendered(text=text, entities=tuple(entities))
-
-
-def _written(renderer: Callable[[Document], str]) -> Callable[[Document], Rendered]:
-    return lambda document: Rendered(text=renderer(document))
-
-
-_RENDERERS: Mapping[Dialect, Callable[[Document], Rendered]] = {
-    "plain": _written(to_plain),
-    "slack": _written(to_mrkdwn),
-    "telegram": _telegram,
-    "whatsapp": _written(to_whatsapp),
-    "speech": _written(to_speech),
-}

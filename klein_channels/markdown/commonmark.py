@@ -40,6 +40,7 @@ from .unfinished import close_unfinished, complete_table, without_last_signs
 DEEPEST_BLOCK = 12
 """Levels of quotes (one each) and lists (two each); what lies deeper is shown as it was written."""
 _IMAGES_WITHIN = 2
+_LINE_END = re.compile("\r\n|[\r\n]")
 _LANGUAGE = re.compile(r"[\w.+#-]{1,32}")
 
 
@@ -49,6 +50,13 @@ def read(text: str, *, partial: bool) -> Document:
         text = complete_table(without_last_signs(text), _blocks_of)
     tokens = (_partial_reader if partial else _reader)().parse(text, {})
     return Document(tuple(_Tree(tokens).blocks()))
+
+
+def end_of_settled(text: str) -> int:
+    """Where the last block of a text begins: what comes before it stays what it is."""
+    starts = [token.map[0] for token in _blocks_of(text) if token.level == 0 and token.map]
+    lines = [end.end() for end in _LINE_END.finditer(text)]
+    return lines[starts[-1] - 1] if starts and starts[-1] else 0
 
 
 def _blocks_of(text: str) -> list[Token]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Literal, NamedTuple, TypeAlias
 
 from .document import (
@@ -102,7 +102,7 @@ class _Layout:
             case Quote():
                 return [line._replace(quotes=line.quotes + 1) for line in self.blocks(block.children)]
             case Table():
-                return self._table(block)
+                return self.blocks(table_as_blocks(block))
             case Rule():
                 return [Line((Run(ACROSS),))]
 
@@ -114,35 +114,6 @@ class _Layout:
                 lines.append(Line())
             lines += _marked(marker, self.blocks(item, tight=block.tight))
         return lines
-
-    # -----------------------------------------------------------------------------------------
-    # Tables
-
-    def _table(self, table: Table) -> list[Line]:
-        rows = [[self._words(cell) for cell in row] for row in (table.head, *table.rows)]
-        columns = range(len(table.head))
-        widths = [max(_width(row[column]) for row in rows) for column in columns]
-        if sum(widths) + 2 * len(widths) <= WIDEST_TABLE:
-            even = (_even(row, widths, table.aligned) for row in rows)
-            return [Line((Run(line),) if line else (), code="") for line in even]
-        records = [self._record(table.head, row) for row in table.rows] or [self._record((), table.head)]
-        return list(chain.from_iterable([*record, Line()] for record in records))[:-1]
-
-    def _record(self, head: Sequence[Cell], row: Sequence[Cell]) -> list[Line]:
-        lines = []
-        for name, cell in zip_longest(head, row, fillvalue=()):
-            title, words = self._one_line(name), self._one_line(cell)
-            colon = (Run(": ", bold=True),) if title and words else ()
-            if title or words:
-                lines.append(Line((*_bold(title), *colon, *words)))
-        return lines
-
-    def _words(self, cell: Cell) -> str:
-        return "".join(run.text for run in self._one_line(cell, spelled=True))
-
-    def _one_line(self, cell: Cell, *, spelled: bool = False) -> tuple[Run, ...]:
-        runs = self._runs(cell, Run(""), spelled or self._spelled)
-        return tuple(Run(" ") if run.text == "\n" else run for run in runs)
 
     # -----------------------------------------------------------------------------------------
     # Words
@@ -191,6 +162,38 @@ class _Layout:
         yield style._replace(text=" (")
         yield style._replace(text=url, link=url)
         yield style._replace(text=")")
+
+
+# ---------------------------------------------------------------------------------------------
+# Tables
+
+
+def table_as_blocks(table: Table) -> list[Block]:
+    """What a table is shown as: code in even columns where those are narrow, else a record for each row."""
+    rows = [[_plain_words(cell) for cell in row] for row in (table.head, *table.rows)]
+    columns = range(len(table.head))
+    widths = [max(_width(row[column]) for row in rows) for column in columns]
+    if sum(widths) + 2 * len(widths) <= WIDEST_TABLE:
+        return [CodeBlock("\n".join(_even(row, widths, table.aligned) for row in rows))]
+    return [_record(table.head, row) for row in table.rows] or [_record((), table.head)]
+
+
+def _record(head: Sequence[Cell], row: Sequence[Cell]) -> Paragraph:
+    lines: list[Inline] = []
+    for name, cell in zip_longest(head, row, fillvalue=()):
+        title, words = _one_line(name), _one_line(cell)
+        if title or words:
+            named = (Strong((*title, Text(":"))), Text(" ")) if title and words else (Strong(title),)
+            lines += [*([LineBreak()] if lines else []), *(named if title else ()), *words]
+    return Paragraph(tuple(lines))
+
+
+def _one_line(cell: Cell) -> Cell:
+    return tuple(Text(" ") if isinstance(child, LineBreak) else child for child in cell)
+
+
+def _plain_words(cell: Cell) -> str:
+    return " ".join(line.text for line in lay_out(Document((Paragraph(cell),)), links="spelled"))
 
 
 def is_bare(url: str, words: str) -> bool:

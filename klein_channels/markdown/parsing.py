@@ -22,3 +22,15 @@ def parse(text: str, *, partial: bool = False) -> Document:
             raise
         raise ConfigError("Markdown needs an extra: pip install 'klein_channels[markdown]'") from None
     return read(clean(text), partial=partial)
+
+
+def end_of_settled(text: str) -> int:
+    """How much of a growing text is blocks that more of it does not change: all before its last one.
+
+    Without the extra it is sent as it is written, and all before its last blank line is settled.
+    """
+    try:
+        from . import commonmark
+    except ImportError:
+        return text.rfind("\n\n") + 1
+    return commonmark.end_of_settled(text)

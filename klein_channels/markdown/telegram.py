@@ -7,17 +7,14 @@ Telegram wants them nested, never overlapping; ``code`` and ``pre`` stand alone.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable
 from typing import TypeAlias
 
 from ..model import JSON
-from ..text import measure, split
+from ..text import measure
 from .document import Document
 from .layout import Line, Run, is_bare, lay_out
 
 Entity: TypeAlias = dict[str, JSON]
-MOST_UNITS = 4096
 MOST_ENTITIES = 100
 _ORDER = ("blockquote", "pre", "text_link", "bold", "italic", "strikethrough", "code")
 _Mark: TypeAlias = tuple[str, str]
@@ -25,7 +22,7 @@ _Mark: TypeAlias = tuple[str, str]
 
 
 def to_telegram(document: Document) -> tuple[str, list[Entity]]:
-    """The text of `document` and its entities; of any length, see `split_telegram`."""
+    """The text of `document` and its entities, of any length."""
     writer = _Writer()
     before: Line | None = None
     for line in lay_out(document, links="kept"):
@@ -96,85 +93,3 @@ def _entity(kind: str, value: str, offset: int, length: int) -> Entity:
     if value:
         entity["url" if kind == "text_link" else "language"] = value
     return entity
-
-
-# ---------------------------------------------------------------------------------------------
-# Splitting
-
-
-def split_telegram(
-    text: str, entities: Iterable[Entity], limit: int = MOST_UNITS
-) -> list[tuple[str, list[Entity]]]:
-    """`text` in pieces of at most `limit` UTF-16 units, each with its part of the entities.
-
-    Cut as by `text.split`; but within code only between lines, where there are any, and nothing of the
-    code but that line end is dropped. An entity that is cut goes on in the next piece. Telegram shows 100
-    entities of a message: what a piece has beyond them is left out. ValueError for a limit under 2.
-    """
-    ordered = sorted(entities, key=lambda e: (e["offset"], -e["length"]))
-    units = _Units(text)
-    code = [
-        (units.index(e["offset"]), units.index(e["offset"] + e["length"]))
-        for e in ordered
-        if e["type"] == "pre"
-    ]
-    pieces: list[tuple[str, list[Entity]]] = []
-    start = 0
-    while start < len(text):
-        start, end, following = _cut(text, start, limit, code)
-        if text[start:end].strip():
-            piece = _within(ordered, units.offset(start), units.offset(end))
-            pieces.append((text[start:end], piece[:MOST_ENTITIES]))
-        start = following
-    return pieces
-
-
-class _Units:
-    """Positions in a text: code points and UTF-16 units."""
-
-    def __init__(self, text: str) -> None:
-        self._offsets = [0]
-        for character in text:
-            self._offsets.append(self._offsets[-1] + (2 if character > "\uffff" else 1))
-
-    def offset(self, index: int) -> int:
-        """The UTF-16 units before the code point `index`."""
-        return self._offsets[index]
-
-    def index(self, offset: int) -> int:
-        """The code points before the UTF-16 unit `offset`."""
-        return min(bisect_left(self._offsets, offset), len(self._offsets) - 1)
-
-
-def _cut(text: str, start: int, limit: int, code: list[tuple[int, int]]) -> tuple[int, int, int]:
-    """Where the piece from `start` begins and ends, and where the next one starts."""
-    window = text[start : start + 2 * limit]
-    parts = split(window, limit, "utf16")
-    if not parts:
-        return start, start, start + len(window)
-    begin = start + window.index(parts[0])
-    end = begin + len(parts[0])
-    if len(parts) == 1 and start + len(window) == len(text):
-        return begin, end, len(text)
-    if not any(first < end < last for first, last in code):
-        return begin, end, end + len(text[end:]) - len(text[end:].lstrip())
-    furthest = begin + _fitting(text[begin : begin + limit], limit)
-    line_end = text.rfind("\n", begin, furthest + 1)
-    if line_end > begin and any(first < line_end < last for first, last in code):
-        return begin, line_end, line_end + 1
-    return begin, end, end
-
-
-def _fitting(text: str, limit: int) -> int:
-    """How many code points of `text` fit into `limit`."""
-    return bisect_left(range(len(text)), True, key=lambda count: measure(text[: count + 1], "utf16") > limit)
-
-
-def _within(entities: list[Entity], start: int, end: int) -> list[Entity]:
-    """What of the entities lies between two offsets, counted from the first."""
-    found: list[Entity] = []
-    for entity in entities:
-        first, last = max(start, entity["offset"]), min(end, entity["offset"] + entity["length"])
-        if first < last:
-            found.append({**entity, "offset": first - start, "length": last - first})
-    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from ..markdown import split_markdown
 from ..model import Button, Card, Image
 from ..text import shorten, split
 from .interactions import LINK
@@ -76,6 +77,10 @@ def _section(text: str) -> Block:
 
 
 def _section_texts(text: str, format: Format) -> Iterator[str]:
+    if format == "markdown":
+        pieces = split_markdown(text, SECTION_TEXT, "characters", ("slack",))
+        yield from (render_with_links(piece, format) for piece in pieces)
+        return
     for piece in split(text, SECTION_TEXT, "characters"):
         shown = render_with_links(piece, format)
         if len(shown) <= SECTION_TEXT:

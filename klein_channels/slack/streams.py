@@ -10,6 +10,7 @@ slackapi/python-slack-sdk issue 1859 (April 2026).
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 from ..model import CallResult, Outgoing, Text
@@ -47,12 +48,15 @@ def piece_body(piece: str) -> dict[str, str]:
     return {"markdown_text": shown}
 
 
-def shows_all(result: CallResult, outgoing: Outgoing) -> bool:
-    """Whether the message that a stream left behind has all words of the part, as far as Slack tells."""
+def shows_just(result: CallResult, outgoing: Outgoing) -> bool:
+    """Whether the message that a stream left behind has the words of the part, as far as Slack tells.
+
+    A text that became too long for one message may have been seen a little further than where it is cut.
+    """
     if not isinstance(outgoing.part, Text):
         return False
     message = (answer_of(result) or {}).get("message")
     shown = message.get("text") if isinstance(message, dict) else None
     if not isinstance(shown, str) or not shown:
         return True
-    return set(_WORD.findall(outgoing.part.text)) <= set(_WORD.findall(shown))
+    return set(_WORD.findall(outgoing.part.text)) == set(_WORD.findall(unescape(shown)))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels import markdown
 from klein_channels.errors import ConfigError
-from klein_channels.markdown import as_written, parse, render, to_plain
+from klein_channels.markdown import as_written, parse, render, rendering, to_plain
 from klein_channels.markdown.document import (
     Code,
     CodeBlock,
@@ -192,8 +192,10 @@ class WithoutTheExtraTests(SynchronousTestCase):
         for name in [*ours, "markdown_it"]:
             self.addCleanup(self._restore, name, sys.modules.pop(name, None))
         sys.modules["markdown_it"] = None  # type: ignore[assignment]
-        markdown._warn_once.cache_clear()
-        self.addCleanup(markdown._warn_once.cache_clear)
+        rendering._warn_once.cache_clear()
+        render.cache_clear()
+        self.addCleanup(render.cache_clear)
+        self.addCleanup(rendering._warn_once.cache_clear)
 
     def _restore(self, name: str, module: ModuleType | None) -> None:
         sys.modules.pop(name, None)

@@ -3,11 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.markdown import parse, split_telegram, to_telegram
-from klein_channels.text import measure
+from klein_channels.markdown import parse, to_telegram
 
 from .dialects import Styled, expected, hostile, read_telegram
 
@@ -69,34 +67,3 @@ def alone(styles: frozenset[str]) -> frozenset[str]:
 
 def visible(words: Styled) -> Styled:
     return [(character, styles) for text, styles in words for character in text if not character.isspace()]
-
-
-class SplitTests(SynchronousTestCase):
-    @settings(deadline=None, derandomize=True, max_examples=300)
-    @given(hostile, st.integers(2, 40))
-    def test_pieces_fit_and_keep_their_styles(self, text: str, limit: int) -> None:
-        shown, entities = to_telegram(parse(text))
-        pieces = split_telegram(shown, entities, limit)
-        self.assertTrue(all(measure(piece, "utf16") <= limit and piece.strip() for piece, _ in pieces))
-        read = [word for piece, own in pieces for word in read_telegram(piece, own)]
-        self.assertEqual(visible(read), visible(read_telegram(shown, entities)))
-
-    def test_code_is_cut_between_lines_and_keeps_its_indent(self) -> None:
-        text, entities = to_telegram(
-            parse("```py\n" + "\n".join(f"    line {n}" for n in range(8)) + "\n```")
-        )
-        pieces = split_telegram(text, entities, 30)
-        self.assertEqual("\n".join(piece for piece, _ in pieces), text)
-        for piece, own in pieces:
-            self.assertTrue(piece.startswith("    line"))
-            self.assertEqual(own, [entity("pre", 0, len(piece), language="py")])
-
-    def test_a_long_answer_is_cut_at_blank_lines(self) -> None:
-        text, entities = to_telegram(parse("\n\n".join(f"**{n}** " + "word " * 300 for n in range(5))))
-        pieces = split_telegram(text, entities)
-        self.assertEqual([own[0] for _, own in pieces], [entity("bold", 0, 1)] * len(pieces))
-        self.assertGreater(len(pieces), 1)
-
-    def test_telegram_gets_no_more_entities_than_it_shows(self) -> None:
-        text, entities = to_telegram(parse("**a** b " * 150))
-        self.assertEqual([len(own) for _, own in split_telegram(text, entities)], [100])

@@ -29,6 +29,7 @@ COPIED = (
     "tests/__init__.py",
     "tests/doubles.py",
     "tests/test_exchanges.py",
+    "tests/test_fit.py",
     "tests/test_live.py",
     "tests/promises",
 )
