@@ -99,7 +99,9 @@ def check_config(path: str) -> None:
 
     config = read_config(path)
     open_url(config.store)
-    ChannelService(config.channels, config.agent, store=config.store, prefix=config.prefix)
+    ChannelService(
+        config.channels, config.agent, store=config.store, prefix=config.prefix, admin=config.admin
+    )
     for made in config.channels:
         click.echo(f"{made.name}: {made!r}")
     click.echo("ok")

@@ -19,6 +19,7 @@ import msgspec
 import yaml
 from twisted.logger import Logger
 
+from .admin import AdminSettings, checked_endpoint
 from .channel import Channel, find_channel_class, known_types, nearest
 from .errors import ConfigError
 from .policy import Policy
@@ -59,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     channels: tuple[Channel, ...] = ()
     policy: Policy = Policy()
+    admin: AdminSettings | None = None
 
 
 class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,6 +74,7 @@ class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     trusted_proxies: tuple[str, ...] = ()
     channels: dict[str, Any] = {}
     policy: dict[str, str] = {}
+    admin: dict[str, Any] | None = None
 
 
 class _TwiceError(yaml.MarkedYAMLError):
@@ -98,7 +101,7 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
     known = _field_names(_Sections)
     if tree and not any(key in known for key in tree):
         tree = {"channels": reader.served_of_rasa(tree)}
-    for key in ("channels", "policy"):
+    for key in ("channels", "policy", *(["admin"] if "admin" in tree else [])):
         tree[key] = reader.mapping(tree.get(key), key)
     for key in ("observers", "trusted_proxies"):
         tree[key] = tree.get(key) or []
@@ -114,6 +117,7 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
         trusted_proxies=sections.trusted_proxies,
         channels=tuple(reader.channel(name, settings) for name, settings in names.items()),
         policy=reader.converted(sections.policy, Policy, "policy"),
+        admin=reader.admin(sections.admin),
     )
 
 
@@ -172,6 +176,17 @@ class _Reader:
             if str(error).startswith(self._path):
                 raise
             raise self.problem(where, str(error)) from None
+
+    def admin(self, value: dict[str, Any] | None) -> AdminSettings | None:
+        """The settings of the admin endpoint, if there is to be one."""
+        if value is None:
+            return None
+        settings = self.converted({**value, "hosts": value.get("hosts") or []}, AdminSettings, "admin")
+        try:
+            checked_endpoint(settings)
+        except ConfigError as error:
+            raise self.problem("", str(error)) from None
+        return settings
 
     def converted(self, value: dict[str, Any], to: type[T], where: str) -> T:
         """`value` as a struct; its keys are checked first, so that a typo names its neighbour."""

@@ -8,7 +8,7 @@ what a person wrote, except those that are asked for exactly that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from .store.overview import (
     conversation,
     conversations,
 )
+from .store.owners import set_owner
 from .store.pauses import Mode, Pause, pause, pauses, place_of, resume
 from .store.people import Person, Traces, chunks_of, erase, own_conversations, shown, traces
 from .store.selection import Prospect, Selection, edit, place_of_letter, prospect, selected
@@ -107,19 +108,19 @@ class Operations:
         self, channel: str, owner: Owner | None = None, after: str = "", limit: int = PAGE
     ) -> Deferred[list[ConversationState]]:
         """The conversations of a channel, by key."""
-        place = place_of(channel, None)
-        return self._store.look(lambda db: conversations(db, place, owner, after, limit))
+        place, now = place_of(channel, None), self._now()
+        return self._store.look(lambda db: conversations(db, place, owner, after, limit, now))
 
     def conversation(self, key: str) -> Deferred[ConversationState]:
         """One conversation."""
         _checked_key(key)
-        return self._store.look(lambda db: conversation(db, key))
+        return self._store.look(lambda db: conversation(db, key, self._now()))
 
-    async def set_owner(self, key: str, owner: Owner, until: float | None = None) -> None:
+    def set_owner(self, key: str, owner: Owner, until: float | None = None) -> Deferred[None]:
         """Give a conversation to the bot, a human or nobody; `until` a time, or for good."""
         _checked_key(key)
-        await self._store.set_owner(key, owner, self._now(), until=until)
-        await self._do("set owner", key, lambda db: None, lambda _: owner)
+        now = self._now()
+        return self._do("set owner", key, lambda db: set_owner(db, key, owner, until, now), lambda _: owner)
 
     # -- dead letters
 
@@ -130,16 +131,25 @@ class Operations:
         return await self._store.look(lambda db: selected(db, which, place_of_letter(db, after), limit))
 
     def letter(self, name: str) -> Deferred[DeadLetter | None]:
-        """One of them."""
-        return self._store.look(lambda db: dead_letter(db, name))
+        """One of them, with what people wrote; that somebody looked is written down."""
+        return self._do(
+            "show", name, lambda db: dead_letter(db, name), lambda found: _done(found is not None)
+        )
 
     def edit(self, name: str, content: JSON) -> Deferred[bool]:
         """Give one another content; fails with `StoreError` that says what is wrong with it."""
         return self._do("edit", name, lambda db: edit(db, name, content), _done)
 
-    async def prospects(self, letters: Iterable[DeadLetter]) -> list[Prospect]:
-        """What a replay of each would do now."""
-        return await self._store.look(lambda db: [prospect(db, letter) for letter in letters])
+    async def dry_run(self, names: Sequence[str] | None, which: Selection | None) -> list[Prospect]:
+        """What a replay of these, or of the first page of those that are meant, would do now."""
+        now = self._now()
+
+        def work(db: Database) -> list[Prospect]:
+            meant = selected(db, which, place_of_letter(db, None), PAGE) if which is not None else []
+            named = [dead_letter(db, name) for name in names or ()]
+            return [prospect(db, letter, now) for letter in (*meant, *named) if letter is not None]
+
+        return await self._store.look(work)
 
     def redrive(self, name: str, action: Literal["replay", "discard"]) -> Deferred[bool]:
         """Try one again under its old ids, or put it away; False if there is none."""
@@ -233,6 +243,10 @@ class Operations:
             return done
 
         return self._store.operate(recorded_work).addCallback(told)
+
+
+def _found(found: object) -> str:
+    return _done(found is not None)
 
 
 def _done(done: bool) -> str:

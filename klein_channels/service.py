@@ -16,6 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from .admin import AdminSettings
+from .administration import Administration
 from .agents import HasThreads
 from .agents.choosing import as_backend, load_agent
 from .channel import Answers, Channel, Polls, Resolves, able
@@ -30,14 +32,16 @@ from .live import Screen
 from .logs import install_redaction
 from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
-from .model import Address, AnyEvent, Message, Owner
+from .model import JSON, Address, AnyEvent, Message, Owner
 from .observers import Observer, Observers
+from .operations import Operations
 from .paused import Paused
 from .policy import Policy
 from .polling import Polling
 from .replies import read_reply
 from .store import Arrival, Due, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
+from .store.pauses import Pause
 from .store.sqlite import SQLiteStore
 from .transport import HttpTransport, LiveScreen, shows_growth
 from .upkeep import Upkeep
@@ -75,6 +79,7 @@ class ChannelService(MultiService):
         jitter: Callable[[], float] = random.random,
         http: Http | None = None,
         meter: Meter = UNCOUNTED,
+        admin: AdminSettings | None = None,
     ) -> None:
         MultiService.__init__(self)
         self.policy = policy or Policy()
@@ -96,7 +101,8 @@ class ChannelService(MultiService):
         self._given_http = http
         self._now = now
         self._jitter = jitter
-        self._meter = meter
+        self._administration = None if admin is None else Administration(self, admin)
+        self._meter = (self._administration and self._administration.meter) or meter
         self._draining = False
         self._started = False
         self._listens = False
@@ -124,6 +130,12 @@ class ChannelService(MultiService):
         if self._site is None:
             self._site = self._web().site(self.reactor, trusted_proxies=self._trusted_proxies)
         return self._site
+
+    def admin_site(self) -> Any:
+        """The site for operators; raises `ConfigError` where none is configured."""
+        if self._administration is None:
+            raise ConfigError("admin: is not configured, so there is no site for operators")
+        return self._administration.site(self.reactor, self.policy, self._now)
 
     def send(self, address: Address, message: object, key: str | None = None) -> Deferred[bool]:
         """Say something that nobody asked for; False if it was said there before under the same `key`.
@@ -176,6 +188,22 @@ class ChannelService(MultiService):
         troubles = dict.fromkeys((self._write_trouble, self._upkeep.trouble))
         return [f"store: {trouble}" for trouble in troubles if trouble]
 
+    def operations(self, actor: str) -> Operations:
+        """What an operator can do, in the name of `actor`; raises `StartError` while nothing runs."""
+        if not self._started:
+            raise StartError("the service does not run: nothing can be ordered now")
+        return Operations(self._store, self._now, actor=actor, changed=self._upkeep.look_again)
+
+    def pauses(self) -> list[Pause]:
+        """What operators have paused, as this process knows it."""
+        return self._paused.now() if self._started else []
+
+    def accounts(self) -> list[JSON]:
+        """The channels, and what is known of their accounts."""
+        return [
+            {"channel": name, "type": channel.options.type or name} for name, channel in self.channels.items()
+        ]
+
     # -- starting and stopping
 
     def privilegedStartService(self) -> None:
@@ -184,7 +212,7 @@ class ChannelService(MultiService):
         try:
             MultiService.privilegedStartService(self)
         except CannotListenError as error:
-            raise StartError(f"port {self._port}: {error.socketError}") from None
+            raise StartError(f"port {self._named(error.port)}: {error.socketError}") from None
 
     def startService(self) -> None:
         """Open the store, load the agent, take up what waits; raise `StartError` with one line."""
@@ -201,20 +229,33 @@ class ChannelService(MultiService):
         MultiService.startService(self)
         self._polls.start()
         self._upkeep.start()
+        if self._administration is not None:
+            self._administration.start(self.reactor)
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, let turns and sends end, write down the rest; in `policy.drain` seconds."""
         return Deferred.fromCoroutine(self._stop())
 
+    def _named(self, port: object) -> object:
+        """The port that could not be listened to, as the configuration has it."""
+        return self._port if self._administration is None else port
+
     def _listen(self) -> None:
         self._listens = True
-        if self._port is None:
-            return
-        endpoint = f"tcp:{self._port}" if str(self._port).isdigit() else str(self._port)
+        if self._administration is not None:
+            endpoint = self._administration.endpoint
+            if endpoint is not None:
+                self._listen_to(endpoint, self.admin_site(), "admin: ")
+        if self._port is not None:
+            public = f"tcp:{self._port}" if str(self._port).isdigit() else str(self._port)
+            self._listen_to(public, self.site(), "")
+
+    def _listen_to(self, endpoint: str, site: Any, whose: str) -> None:
         try:
-            listening: IService = listening_service(endpoint, self.site(), reactor=self.reactor)
+            listening: IService = listening_service(endpoint, site, reactor=self.reactor)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise StartError(f"port {self._port!r} is no number and no endpoint: {error}") from None
+            port = endpoint.removeprefix("tcp:")
+            raise StartError(f"{whose}port {port!r} is no number and no endpoint: {error}") from None
         listening.setServiceParent(self)
 
     def _build(self) -> None:
@@ -312,6 +353,8 @@ class ChannelService(MultiService):
             return
         self._started = False
         self._upkeep.stop()
+        if self._administration is not None:
+            self._administration.stop()
         self._polls.stop()
         await self._drained()
         if self._site is not None:

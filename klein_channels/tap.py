@@ -69,6 +69,7 @@ def _service(options: Options) -> Service:
         observers=config.observers,
         policy=config.policy,
         trusted_proxies=config.trusted_proxies,
+        admin=config.admin,
     )
 
 

@@ -14,6 +14,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels import cli, run
+from klein_channels.admin import AdminSettings
 from klein_channels.agents import AgentBackend
 from klein_channels.channel import ChannelOptions, known_types
 from klein_channels.channels.facebook import FacebookSettings
@@ -233,7 +234,7 @@ class ConfigurationTests(SynchronousTestCase):
             self.assertEqual(rows[name], str(default).lower())
 
     def test_every_key_of_the_file_is_there_and_nothing_else(self):
-        structs = (Config, Policy, ChannelOptions, FacebookSettings)
+        structs = (Config, AdminSettings, Policy, ChannelOptions, FacebookSettings)
         known = {field.encode_name for struct in structs for field in msgspec.structs.fields(struct)}
         self.assertEqual(set(self.rows()), known - {"folder"})
 

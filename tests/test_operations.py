@@ -260,14 +260,13 @@ class LetterTests(OperationsCase):
 
     def test_what_a_replay_would_do(self):
         self.dead_replies("a")
-        letters = self.get(self.operations.letters(Selection()))
         for owner, would in (("bot", "send"), ("human", "withheld"), ("paused", "wait")):
             self.get(self.operations.set_owner(KEY, owner))
-            (found,) = self.get(self.operations.prospects(letters))
+            (found,) = self.get(self.operations.dry_run(None, Selection()))
             self.assertIn(would, found.would)
         self.get(self.operations.set_owner(KEY, "bot"))
         self.pause()
-        (found,) = self.get(self.operations.prospects(letters))
+        (found,) = self.get(self.operations.dry_run(["reply-1", "reply-9"], None))
         self.assertIn("wait", found.would)
         self.assertEqual(self.names(), ["reply-1"])
 

@@ -6,7 +6,7 @@ from ..model import Value
 from .database import Database
 
 
-class Deed(Value, frozen=True, kw_only=True):
+class Deed(Value, frozen=True, kw_only=True, omit_defaults=False):
     """One thing that an operator did: who, what, about what, and what came of it."""
 
     id: int = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..model import Owner, Value
-from .database import Database
-from .outbox import OPEN
+from .database import Database, Row
+from .outbox import OPEN, owner_at
 from .selection import like
 
 
-class Backlog(Value, frozen=True, kw_only=True):
+class Backlog(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What waits in a channel, an account of it, or a conversation; `oldest` is a time."""
 
     place: str
@@ -21,11 +21,13 @@ class Backlog(Value, frozen=True, kw_only=True):
     dead_replies: int = 0
 
 
-class ConversationState(Value, frozen=True, kw_only=True):
+class ConversationState(Value, frozen=True, kw_only=True, omit_defaults=False):
     """One conversation as an operator sees it, without a word of what was said."""
 
     key: str
     owner: Owner
+    owner_until: float | None
+    """When the bot owns it again; None for good."""
     last_at: float | None
     turn: str | None
     """The state of its open turn: running, retry or queued."""
@@ -59,32 +61,39 @@ def _backlog(db: Database, place: str, condition: str, value: str) -> Backlog:
 
 
 def conversations(
-    db: Database, place: str, owner: Owner | None, after: str, limit: int
+    db: Database, place: str, owner: Owner | None, after: str, limit: int, now: float
 ) -> list[ConversationState]:
     """Conversations whose keys begin with `place`, by key, behind `after`."""
-    condition, values = ("", ()) if owner is None else (" AND owner = ?", (owner,))
-    rows = db.execute(
-        f"SELECT key, owner, last_at FROM conversation WHERE key > ? AND key LIKE ? ESCAPE '!'{condition}"
-        " ORDER BY key LIMIT ?",
-        (after, f"{like(place)}%", *values, limit),
-    ).fetchall()
-    return [_state(db, row["key"], row["owner"], row["last_at"]) for row in rows]
+    found: list[ConversationState] = []
+    while len(found) < limit:
+        rows = db.execute(
+            "SELECT key, owner, owner_until, last_at FROM conversation"
+            " WHERE key > ? AND key LIKE ? ESCAPE '!' ORDER BY key LIMIT ?",
+            (after, f"{like(place)}%", limit),
+        ).fetchall()
+        found += [_state(db, row["key"], row, now) for row in rows if owner in (None, owner_at(row, now))]
+        if len(rows) < limit:
+            break
+        after = rows[-1]["key"]
+    return found[:limit]
 
 
-def conversation(db: Database, key: str) -> ConversationState:
+def conversation(db: Database, key: str, now: float) -> ConversationState:
     """One conversation; one that nobody has touched is the bot's, with nothing in it."""
-    row = db.execute("SELECT owner, last_at FROM conversation WHERE key = ?", (key,)).fetchone()
-    return _state(db, key, row["owner"] if row else "bot", row["last_at"] if row else None)
+    row = db.execute("SELECT owner, owner_until, last_at FROM conversation WHERE key = ?", (key,)).fetchone()
+    return _state(db, key, row, now)
 
 
-def _state(db: Database, key: str, owner: Owner, last_at: float | None) -> ConversationState:
+def _state(db: Database, key: str, row: Row | None, now: float) -> ConversationState:
     turn = db.execute(
         "SELECT state FROM turn WHERE conversation = ? AND state IN ('running', 'retry')", (key,)
     ).fetchone()
+    owner = owner_at(row, now)
     return ConversationState(
         key=key,
         owner=owner,
-        last_at=last_at,
+        owner_until=row["owner_until"] if row is not None and owner != "bot" else None,
+        last_at=row["last_at"] if row is not None else None,
         turn=turn["state"] if turn else None,
         backlog=_backlog(db, key, "= ?", key),
     )

@@ -13,7 +13,7 @@ STILL = "('hold', 'reject')"
 """The modes in which no turn begins and no reply goes out."""
 
 
-class Pause(Value, frozen=True, kw_only=True):
+class Pause(Value, frozen=True, kw_only=True, omit_defaults=False):
     """A channel, or one account of it, that is paused; `place` is how the keys of its conversations begin."""
 
     place: str

@@ -15,10 +15,11 @@ from ..model import JSON, AnyEvent, Event, Message, Value, from_json, to_json
 from . import DeadLetter
 from .database import Database
 from .letters import LETTERS, dead_letter, letter_of, named
+from .outbox import owner_at
 from .pauses import is_still
 
 
-class Selection(Value, frozen=True, kw_only=True):
+class Selection(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which dead letters are meant: all that fit everything that is said. Times are those of their death."""
 
     kind: Literal["turn", "reply"] | None = None
@@ -29,7 +30,7 @@ class Selection(Value, frozen=True, kw_only=True):
     since: float | None = None
 
 
-class Prospect(Value, frozen=True, kw_only=True):
+class Prospect(Value, frozen=True, kw_only=True, omit_defaults=False):
     """What a replay would do now; nothing was changed."""
 
     id: str
@@ -73,10 +74,12 @@ def place_of_letter(db: Database, letter_id: str | None) -> tuple[float, str, in
     return (found.at, *named(found.id)) if found else (float("-inf"), "", 0)
 
 
-def prospect(db: Database, letter: DeadLetter) -> Prospect:
+def prospect(db: Database, letter: DeadLetter, now: float) -> Prospect:
     """What would become of a letter that were replayed now."""
-    row = db.execute("SELECT owner FROM conversation WHERE key = ?", (letter.conversation,)).fetchone()
-    owner = row["owner"] if row else "bot"
+    row = db.execute(
+        "SELECT owner, owner_until FROM conversation WHERE key = ?", (letter.conversation,)
+    ).fetchone()
+    owner = owner_at(row, now)
     if owner == "human":
         return Prospect(id=letter.id, would="be withheld: a human owns the conversation")
     if owner == "paused" or is_still(db, letter.conversation):
