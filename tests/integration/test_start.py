@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from klein_channels.store.schema import newest
 from tests.integration.processes import (
     ECHO_AGENT,
     ENDED_BY_TERM,
@@ -157,7 +158,8 @@ class FaultyWorlds(StartTestCase):
         db.execute("INSERT INTO store VALUES (99, 'abc')")
         db.commit()
         db.close()
-        line = f"store: {self.store.path} has schema 99, this klein_channels knows 1: upgrade it"
+        known = newest("sqlite")
+        line = f"store: {self.store.path} has schema 99, this klein_channels knows {known}: upgrade it"
         await self.refused_with(line, self.configure())
 
 
