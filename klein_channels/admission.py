@@ -53,6 +53,9 @@ def queueing_of(channel: Channel, policy: Policy) -> Queueing:
     words = Message(parts=(Text(text=options.busy_text),))
     return Queueing(
         double_texting=options.double_texting,
+        window=policy.merge_window,
+        longest=policy.merge_longest,
+        together=policy.merge_most if options.double_texting in ("merge", "interrupt") else 1,
         most=policy.max_queued_turns,
         busy=tuple(Message(parts=(part,)) for part in fit(words, channel.capabilities)),
     )

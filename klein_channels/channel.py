@@ -109,7 +109,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Kinds of events, beside the usual ones, that the agent answers."""
     conversation: Literal["chat", "sender", "thread"] = "thread"
     """What makes a conversation: the chat, each sender within it, or each thread within it."""
-    double_texting: Literal["enqueue", "reject"] = "enqueue"
+    double_texting: Literal["enqueue", "merge", "interrupt", "reject"] = "enqueue"
     """What becomes of an event that comes while an earlier one waits or is answered."""
     busy_text: str = "One moment, please: there is still something to answer."
     """What a person reads whose event is rejected; empty for nothing."""

@@ -18,9 +18,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .admission import queueing_of
 from .agents import AgentBackend, HasThreads
 from .channel import Answers, Channel, PacesEdits, able
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
+from .interruptions import Interrupted, Interruptions
 from .lanes import Lanes
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
@@ -89,6 +91,8 @@ class Conversations:
         self._threads = agent if isinstance(agent, HasThreads) else None
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
+        self._queueing = {name: queueing_of(channel, policy) for name, channel in channels.items()}
+        self._interruptions = Interruptions(store, now)
         self._held_up: set[str] = set()
         self._soon: dict[str, IDelayedCall] = {}
         self._meter = meter
@@ -102,6 +106,7 @@ class Conversations:
         channel = Address.parse(key).channel
         if channel in self._channels:
             self._lanes.wake(key)
+            self._interruptions.look(key)
         elif self._alarms.admit(channel) is not None:
             _log.warn("events wait for the channel {channel}, which is not configured", channel=channel)
 
@@ -133,12 +138,18 @@ class Conversations:
     async def _work(self, key: str) -> bool:
         """Run the next turn; whether there may be more."""
         self._held_up.discard(key)
-        started = await self._store.start_turn(key, self._now(), deterministic=self._agent.deterministic)
+        queueing = self._queueing[Address.parse(key).channel]
+        started = await self._store.start_turn(
+            key, self._now(), deterministic=self._agent.deterministic, queueing=queueing
+        )
         if not isinstance(started, StartedTurn):
             if started is not None:
                 self._wait(key, started)
             return False
         self._meter.turn_began(started.address.channel, started.turn.id)
+        if started.released and self._answers(started):
+            for event in started.released:
+                self._answer_ready(key, event)
         await self._run(started)
         return started.more
 
@@ -181,8 +192,13 @@ class Conversations:
             grow=self._grower(channel),
             deterministic=self._agent.deterministic,
         )
+        answering = self._answered(started, channel, speech)
+        if self._queueing[channel.name].double_texting == "interrupt":
+            answering = self._interruptions.until_interrupted(started.turn, speech, answering)
         try:
-            end = await self._answered(started, channel, speech)
+            end = await answering
+        except Interrupted:
+            await self._break_off(started, speech)
         except TurnLost:
             _log.warn("turn {turn} is no longer ours", turn=started.turn.id)
         except StoreError as error:
@@ -194,6 +210,16 @@ class Conversations:
         else:
             await self._end(started, end)
         await self._thread_back(started.turn)
+
+    async def _break_off(self, started: StartedTurn, speech: Speech) -> None:
+        """Leave what is seen of a turn that is about to be superseded; the start of the next one ends it."""
+        turn = started.turn
+        self._meter.turn_ended(started.address.channel, turn.id, "superseded")
+        try:
+            await speech.break_off()
+        except StoreError as error:
+            _log.error("what is seen of turn {turn} cannot be noted: {error}", turn=turn.id, error=error)
+        self._lanes.wake(turn.conversation)
 
     def _grower(self, channel: Channel) -> Callable[[Claim], GrowingText] | None:
         """What shows texts as they grow, where the platform can."""
@@ -219,7 +245,7 @@ class Conversations:
         except (StoreError, TurnLost):
             raise
         except CancelledError as error:
-            if self._lanes.stopped:
+            if self._lanes.stopped or speech.is_interrupted:
                 raise
             return self._failed(started, error)
         except Exception as error:
@@ -252,15 +278,21 @@ class Conversations:
         return gate
 
     async def _prepared(self, started: StartedTurn, channel: Channel) -> Turn:
-        event = started.turn.event
+        events = started.turn.events
+        if len(events) == 1:
+            return structured_by_offer(started, channel, (await self._looked_up(channel, events[0]),))
+        looked_up = [await self._looked_up(channel, event) for event in events]
+        return structured_by_offer(started, channel, tuple(looked_up))
+
+    async def _looked_up(self, channel: Channel, event: AnyEvent) -> AnyEvent:
         try:
-            event = await self._resolve(channel, event)
+            return await self._resolve(channel, event)
         except CancelledError:
             raise
         except Exception:
             # What the platform could have told is an extra: the turn goes on without it.
             _log.failure("event {id} could not be looked up", id=event.id)
-        return structured_by_offer(started, channel, event)
+            return event
 
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
         """What follows when an agent did not answer: again, later, or a dead letter with an apology."""
@@ -293,7 +325,7 @@ class Conversations:
     async def _end(self, started: StartedTurn, end: EndOfTurn) -> None:
         """Write the end down, however long the store is away."""
         turn = started.turn
-        if able(self._channels[started.address.channel], Answers):
+        if self._answers(started):
             end = msgspec.structs.replace(end, answers=turn.event.id)
         elif end.replies and self._may_claim(turn.conversation):
             end = msgspec.structs.replace(end, claims=True)
@@ -318,6 +350,10 @@ class Conversations:
             self._replies_committed(turn.conversation, ended.claim)
         if ended is not None and end.answers is not None and end.state != "retry":
             self._answer_ready(turn.conversation, end.answers)
+
+    def _answers(self, started: StartedTurn) -> bool:
+        """Whether replies travel in the answers to webhooks there."""
+        return able(self._channels[started.address.channel], Answers)
 
     async def _thread_back(self, turn: Turn) -> None:
         """Let the conversation wait for a thread that outlived its turn, within patience."""

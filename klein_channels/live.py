@@ -63,6 +63,11 @@ class GrowingText:
         self._call: Deferred[None] | None = None
         self._over = False
 
+    @property
+    def seen(self) -> str:
+        """The text that is on the screen; empty if there is none, or nobody knows."""
+        return self._shown if self._name is not None else ""
+
     def feed(self, text: str) -> None:
         """The text is `text` now."""
         self._text = text

@@ -648,10 +648,27 @@ class Turn(Value, frozen=True, kw_only=True):
     structured: bool = False
     """Whether text like ``/intent{…}`` in the event is the platform's or ours, not typed freely."""
 
+    interrupted: tuple[AnyEvent, ...] = ()
+    """Earlier events whose turns this one put an end to; `already_said` has what was said of them."""
+
     @property
     def event(self) -> AnyEvent:
-        """The last event of the turn: the one that is answered."""
-        return self.events[-1]
+        """The event that is answered: the last one, with the words of all where several are one turn."""
+        return self.events[-1] if len(self.events) == 1 else merged(self.events)
+
+
+def merged(events: tuple[AnyEvent, ...]) -> AnyEvent:
+    """Several messages as one: the last of them, with the texts (a line each) and attachments of all."""
+    last = events[-1]
+    if not isinstance(last, MessageReceived):
+        return last
+    messages = [event for event in events if isinstance(event, MessageReceived)]
+    return msgspec.structs.replace(
+        last,
+        text="\n".join(message.text for message in messages if message.text),
+        attachments=tuple(attachment for message in messages for attachment in message.attachments),
+        referral=next((message.referral for message in messages if message.referral is not None), None),
+    )
 
 
 # ---------------------------------------------------------------------------------------------

@@ -42,6 +42,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_waiting_events: int = 100_000
     max_queued_turns: int = 100
     """Events that may wait in one conversation; more are stored as rejected."""
+    merge_window: float = 1.5
+    """How long a message waits for others that become one turn with it, where a channel merges,"""
+    merge_longest: float = 10.0
+    """how long the first of them is kept waiting so at most,"""
+    merge_most: int = 20
+    """and how many of them are one turn."""
     sender_burst: int = 120
     sender_rate: float = 2.0
     """Turns of one sender at once, and refilled per second; what exceeds it waits. 0 for no limit."""

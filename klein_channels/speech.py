@@ -29,6 +29,7 @@ from .model import (
     Remember,
     Text,
     Turn,
+    merged,
 )
 from .replies import read_reply
 from .store import Claim, EndOfTurn, NotNow, Reply, StartedTurn, Store
@@ -82,6 +83,7 @@ class Speech:
         self._looked_until = -1
         self._remember: bytes | None = None
         self._owner: Owner | None = None
+        self.is_interrupted = False
         self.has_spoken = False
 
     @classmethod
@@ -99,6 +101,8 @@ class Speech:
         return Deferred.fromCoroutine(self._say(answer))
 
     async def _say(self, answer: object) -> None:
+        if self.is_interrupted:
+            raise TurnLost(f"turn {self._started.turn.id} was interrupted")
         messages = [*self._heard(answer), *self._paragraphs()]
         if messages:
             await self._commit(messages)
@@ -134,6 +138,22 @@ class Speech:
         """Show nothing more: the turn did not end well."""
         if self._growing is not None:
             self._growing.stop()
+
+    def interrupt(self) -> None:
+        """Take nothing more: another turn is about to take the place of this one."""
+        self.is_interrupted = True
+
+    async def break_off(self) -> None:
+        """Let what is seen of a text that was growing stay as it is, as a reply like any other."""
+        growing, self._growing = self._growing, None
+        if growing is None:
+            return
+        await growing.settled()
+        if growing.seen:
+            row = self._row(as_message(growing.seen), self._ordinal, 0)
+            row = msgspec.structs.replace(row, takes_stream=True)
+            if await self._store.add_replies(self._started.turn, (row,), (), self._now()):
+                self._committed(self._started.turn.conversation)
 
     async def _show_growth(self) -> None:
         """Show what there is of a text, if the platform can and earlier replies are out."""
@@ -236,17 +256,17 @@ def as_message(text: str) -> Message:
     return Message(parts=(Text(text=clean(text), format="markdown"),))
 
 
-def structured_by_offer(started: StartedTurn, channel: Channel, event: AnyEvent) -> Turn:
-    """The turn as the agent gets it, with the verdict on its structured text.
+def structured_by_offer(started: StartedTurn, channel: Channel, events: tuple[AnyEvent, ...]) -> Turn:
+    """The turn as the agent gets it, of `events` and with the verdict on its structured text.
 
     A chosen payload counts where the platform vouches for it, typed text where the channel allows
     it; both count where this conversation was offered exactly that.
     """
+    event = events[0] if len(events) == 1 else merged(events)
     if event.payload is not None:
         structured = channel.capabilities.signed_payloads or event.payload in started.offers
     else:
         structured = channel.options.allow_structured_text or event.text.strip() in started.offers
-    events = (*started.turn.events[:-1], event)
     return msgspec.structs.replace(started.turn, events=events, structured=structured)
 
 

@@ -296,6 +296,32 @@ class ApologyTests(ExchangeCase):
         self.assertEqual(self.body(answer), Policy().apology)
 
 
+class MergedTests(ExchangeCase):
+    options = ChannelOptions(double_texting="merge")
+
+    def test_the_last_webhook_of_those_that_are_one_turn_carries_the_replies(self):
+        first = self.post("e1 hi")
+        self.clock.advance(1)
+        second = self.post("e2 so")
+        self.assertNoResult(first)
+        self.clock.advance(2)
+        self.assertEqual(self.body(first), "")
+        self.agent.answer("both")
+        self.assertEqual((self.body(second), self.calls.texts), ("both", []))
+
+
+class InterruptedTests(ExchangeCase):
+    options = ChannelOptions(double_texting="interrupt")
+
+    def test_the_webhook_of_an_interrupted_turn_waits_for_nothing(self):
+        first = self.post("e1 hi")
+        second = self.post("e2 so")
+        self.assertEqual(self.body(first), "")
+        self.assertNoResult(second)
+        self.agent.answer("two")
+        self.assertEqual((self.body(second), self.calls.texts, self.states()), ("two", [], ["sent"]))
+
+
 class BusyTests(ExchangeCase):
     options = ChannelOptions(double_texting="reject", busy_text="Just a moment.")
 

@@ -20,8 +20,8 @@ FLOORS = {
     1: "signatures text backoff buckets interpreter logs json_fields credentials replies markdown",
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents admin config",
-    4: "intake admission exchanges observers live speech conversation delivery metered prometheus"
-    " operations paused",
+    4: "intake admission exchanges observers live speech interruptions conversation delivery metered"
+    " prometheus operations paused",
     5: "web polling upkeep administration",
     6: "service",
     7: "run tap cli demo transcript provisioning testing",

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from klein_channels.channel import ChannelOptions
 from klein_channels.model import Call, CallResult, Delta, Outgoing, Refused, Retry, Sent, Text, UnknownOutcome
 from klein_channels.policy import Policy
 from klein_channels.service import ChannelService
@@ -320,6 +321,64 @@ class CrashTests(SynchronousTestCase):
         self.talk.kill()
         self.talk.pass_time(40)
         self.assertEqual((self.talk.seen, self.talk.rows()), (["One two"], [("sent", 1)]))
+
+
+class InterruptedTests(SynchronousTestCase):
+    def setUp(self):
+        self.talk = Conversation(self.mktemp(), options=ChannelOptions(double_texting="interrupt"))
+        self.addCleanup(lambda: self.talk.store.close())  # noqa: PLW0108  (it may be another by then)
+        self.talk.hear("a")
+
+    def told(self):
+        turn = self.talk.agent.turns[-1]
+        return [part.text for message in turn.already_said for part in message.parts]
+
+    def test_what_is_seen_stays_and_the_next_text_is_a_message_of_its_own(self):
+        self.talk.agent.say("One ")
+        self.talk.agent.say("unseen ")
+        self.talk.hear("b")
+        self.talk.agent.say("Two", None)
+        self.talk.pass_time(3)
+        self.assertEqual(self.talk.seen, ["One ", "Two"])
+        self.assertEqual((self.talk.rows(), self.told()), ([("sent", 0), ("sent", 0)], ["One "]))
+
+    def test_what_is_under_way_is_waited_for(self):
+        post = Deferred()
+        self.talk.board.script = [post]
+        self.talk.agent.say("One ")
+        self.talk.hear("b")
+        self.assertEqual(len(self.talk.agent.turns), 1)
+        post.callback(None)
+        self.talk.agent.say("Two", None)
+        self.talk.pass_time(3)
+        self.assertEqual((self.talk.seen, self.told()), (["One ", "Two"], ["One "]))
+
+    def test_what_the_platform_refused_to_show_is_withdrawn(self):
+        self.talk.board.script = [GONE]
+        self.talk.agent.say("One ")
+        self.talk.hear("b")
+        self.talk.agent.say("Two", None)
+        self.talk.pass_time(3)
+        self.assertEqual((self.talk.seen, self.told()), (["Two"], []))
+        self.assertEqual(self.talk.rows("state"), [("withdrawn",), ("sent",)])
+
+    def test_what_may_be_seen_is_left_alone(self):
+        self.talk.board.script = [UNKNOWN]
+        self.talk.agent.say("One ")
+        self.talk.hear("b")
+        self.talk.agent.say("Two", None)
+        self.talk.pass_time(60)
+        self.assertEqual(self.talk.seen, ["One ", "Two"])
+        self.assertEqual(self.talk.rows(), [("sent", 0), ("sent", 0)])
+
+    def test_after_a_kill_what_is_seen_stays_and_the_next_message_is_answered(self):
+        self.talk.agent.say("One ")
+        self.talk.kill()
+        self.talk.hear("b")
+        self.talk.agent.say("Two", None)
+        self.talk.pass_time(3)
+        self.assertEqual(self.talk.seen, ["One ", "Two"])
+        self.assertEqual([event.text for event in self.talk.agent.turns[-1].interrupted], ["a"])
 
 
 class ElsewhereTests(SynchronousTestCase):

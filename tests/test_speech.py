@@ -243,7 +243,7 @@ class OfferTests(SpeechCase):
 class StructuredTests(SpeechCase):
     def structured(self, event, offers=(), allowed=False, signed=False):
         channel = PlainChannel(options=ChannelOptions(allow_structured_text=allowed), signed_payloads=signed)
-        return structured_by_offer(self.a_turn(event, offers=frozenset(offers)), channel, event).structured
+        return structured_by_offer(self.a_turn(event, offers=frozenset(offers)), channel, (event,)).structured
 
     def test_a_payload_counts_where_it_is_vouched_for_or_was_offered(self):
         event = message("Yes", payload="/yes{}")
@@ -259,7 +259,7 @@ class StructuredTests(SpeechCase):
         self.assertTrue(self.structured(event, allowed=True))
         self.assertTrue(self.structured(event, offers=["/yes{}"]))
 
-    def test_the_event_that_was_looked_up_takes_the_place_of_the_last(self):
+    def test_the_event_that_was_looked_up_takes_its_place(self):
         looked_up = message("more", id="m-1")
-        turn = structured_by_offer(self.started, self.channel, looked_up)
+        turn = structured_by_offer(self.started, self.channel, (looked_up,))
         self.assertEqual((turn.events, turn.id, turn.attempt), ((looked_up,), 7, 2))

@@ -9,7 +9,7 @@ was changed. Times are passed in, so that a test's clock is the store's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -31,6 +31,7 @@ STORE_RETRY = 1.0
 """Seconds between two attempts to write down what is known nowhere else, while the store is away."""
 
 
+DoubleTexting: TypeAlias = Literal["enqueue", "merge", "interrupt", "reject"]
 REJECTED = -1
 """In place of a number: the event is stored, and no turn will take it."""
 
@@ -38,11 +39,18 @@ REJECTED = -1
 class Queueing(Value, frozen=True, kw_only=True):
     """How the events of a conversation wait for each other; the same for a whole channel."""
 
-    double_texting: Literal["enqueue", "reject"] = "enqueue"
+    double_texting: DoubleTexting = "enqueue"
     most: int = 0
     """Events that may wait in a conversation; 0 for any number. More are rejected."""
     busy: tuple[Message, ...] = ()
     """What a person reads whose event is rejected, once while that lasts; each is one visible send."""
+
+    window: float = 0.0
+    """Seconds for which a message waits for others that join it, where they are merged,"""
+    longest: float = 0.0
+    """and for which the first of them may be kept waiting so."""
+    together: int = 1
+    """Messages of one person that may become one turn."""
 
 
 IN_ORDER = Queueing()
@@ -108,6 +116,8 @@ class StartedTurn(Value, frozen=True, kw_only=True):
     context: Context = Context()
     more: bool = False
     """Whether other events may wait behind it."""
+    released: tuple[str, ...] = ()
+    """The ids of events whose webhooks wait for no reply any more: another event of this turn has it."""
 
 
 class Reply(Value, frozen=True, kw_only=True):
@@ -255,12 +265,16 @@ class Store(Protocol):
         """How far the poll of that name has read."""
 
     def start_turn(
-        self, conversation: str, now: float, *, deterministic: bool
+        self, conversation: str, now: float, *, deterministic: bool, queueing: Queueing = IN_ORDER
     ) -> Deferred[StartedTurn | NotNow | None]:
         """Start, or start again, the next turn of a conversation; None when nothing waits there.
 
-        A turn that is started again withdraws its unclaimed replies, unless it is deterministic.
+        A turn that is started again withdraws its unclaimed replies, unless it is deterministic. So does
+        one that goes on and is interrupted: the new one takes its place in the same transaction.
         """
+
+    def interrupting(self, turn: Turn, now: float) -> Deferred[bool]:
+        """Whether an event waits that would put an end to `turn` if the next one were started now."""
 
     def add_replies(
         self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float

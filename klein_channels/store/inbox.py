@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 
-from ..model import JSON, AnyEvent, Message, Owner, Turn, from_json, to_json
-from . import REJECTED, Arrival, Claim, Cursor, Ended, EndOfTurn, NotNow, Reply, StartedTurn
+from ..model import JSON, AnyEvent, Message, Owner, Turn, to_json
+from . import (
+    IN_ORDER,
+    REJECTED,
+    Arrival,
+    Claim,
+    Cursor,
+    Ended,
+    EndOfTurn,
+    NotNow,
+    Queueing,
+    Reply,
+    StartedTurn,
+)
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies, owner_at
 from .owners import set_owner, withhold, withhold_replies
 from .pauses import is_still
-from .queueing import place, refuse
+from .queueing import due_of, no_place, one_turn, refuse
+from .reading import event_of, events_of
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
+from .superseding import end_superseded, puts_an_end_to, said_of, superseded_by, take_its_place
 
 OFFERS_KEPT = 60
 
@@ -58,14 +71,14 @@ def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int
     state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
     if arrival.exchange != "none" and state == "waiting":
         open_exchange(db, server, key, event.id, arrival.exchange == "only", now)
-    queueing, told = arrival.queueing, None
-    if state == "waiting" and (full or (queueing.double_texting == "reject" and owner == "bot")):
-        told = place(db, arrival, full, now)
+    told, due_at = None, arrival.due_at
+    if state == "waiting" and (full or arrival.queueing.double_texting != "enqueue"):
+        told, due_at = no_place(db, arrival, owner, full, now), due_of(db, arrival, now)
         state = "waiting" if told is None else "rejected"
     stored = db.execute(
         "INSERT INTO inbox (conversation, event, received_at, state, due_at) VALUES (?, ?, ?, ?, ?)"
         " RETURNING id",
-        (key, to_json(event), now, state, arrival.due_at),
+        (key, to_json(event), now, state, due_at),
     ).fetchone()
     if told is not None:
         refuse(db, arrival, told, now)
@@ -120,12 +133,19 @@ def _take(db: Database, arrival: Arrival, owner: Owner, ends: float | None, now:
 
 
 def start_turn(
-    db: Database, server: int, key: str, now: float, *, deterministic: bool, most_unsent: int
+    db: Database,
+    server: int,
+    key: str,
+    now: float,
+    *,
+    deterministic: bool,
+    most_unsent: int,
+    queueing: Queueing = IN_ORDER,
 ) -> StartedTurn | NotNow | None:
-    """Start the next turn of a conversation, the one that was interrupted before any new one."""
+    """Start the next turn of a conversation, the one that was begun before any new one."""
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
     row = _open_turn(db, key)
-    events = _oldest_waiting(db, key)
+    events = _oldest_waiting(db, key, queueing.together + 1)
     if row is None and not events:
         return None
     if row and row["state"] == "running" and row["server"] != server:
@@ -136,20 +156,49 @@ def start_turn(
         withhold(db, key, now)
         _end_interrupted(db, key, now)
         return None
-    early = row is not None and row["due_at"] is not None and row["due_at"] > now
-    if early or owner == "paused" or is_still(db, key):
+    if owner == "paused" or is_still(db, key):
         return NotNow()
     if row is not None:
-        return _started_again(db, server, conversation, row, now, deterministic)
-    due_at = events[0]["due_at"]
+        return _gone_on_with(db, server, conversation, row, events, now, deterministic, queueing)
+    taken, due_at = one_turn(events, queueing)
     if due_at is not None and due_at > now:
         return NotNow(until=due_at)
     if _unsent(db, key) >= most_unsent:
         # From now on it waits for its replies: the clock need not look at it any more.
         if due_at is not None:
-            db.execute("UPDATE inbox SET due_at = NULL WHERE id = ?", (events[0]["id"],))
+            db.execute(
+                "UPDATE inbox SET due_at = NULL WHERE conversation = ? AND state = 'waiting' AND due_at <= ?",
+                (key, now),
+            )
         return NotNow()
-    return _started(db, server, conversation, key, events, now)
+    return _started(db, server, conversation, key, events[:taken], now, more=len(events) > taken)
+
+
+def _gone_on_with(
+    db: Database,
+    server: int,
+    conversation: Row | None,
+    row: Row,
+    events: list[Row],
+    now: float,
+    deterministic: bool,
+    queueing: Queueing,
+) -> StartedTurn | NotNow:
+    """The turn in `row` again, when its time has come; or the one of `events` that takes its place."""
+    interrupts = queueing.double_texting == "interrupt"
+    if interrupts and events and row["state"] != "queued":
+        begun = events_of(db, row)
+        if puts_an_end_to(events[0], begun, now):
+            taken, _ = one_turn(events, queueing)
+            end_superseded(db, row, now)
+            started = _started(
+                db, server, conversation, row["conversation"], events[:taken], now, more=len(events) > taken
+            )
+            return _in_place_of(db, row, begun, started)
+    if row["due_at"] is not None and row["due_at"] > now:
+        return NotNow()
+    again = _started_again(db, server, conversation, row, now, deterministic)
+    return _with_superseded(db, again) if interrupts else again
 
 
 def _open_turn(db: Database, key: str) -> Row | None:
@@ -163,12 +212,12 @@ def _open_turn(db: Database, key: str) -> Row | None:
     return row
 
 
-def _oldest_waiting(db: Database, key: str) -> list[Row]:
-    """The oldest waiting event, and the one behind it as a sign that there are more."""
+def _oldest_waiting(db: Database, key: str, number: int) -> list[Row]:
+    """The oldest events that wait: those of one turn, and one behind them as a sign that there are more."""
     return db.execute(
         "SELECT id, event, due_at FROM inbox WHERE conversation = ? AND state = 'waiting'"
-        " ORDER BY id LIMIT 2",
-        (key,),
+        " ORDER BY id LIMIT ?",
+        (key, number),
     ).fetchall()
 
 
@@ -194,22 +243,55 @@ def _end_interrupted(db: Database, key: str, now: float) -> None:
 
 
 def _started(
-    db: Database, server: int, conversation: Row | None, key: str, events: list[Row], now: float
+    db: Database,
+    server: int,
+    conversation: Row | None,
+    key: str,
+    events: list[Row],
+    now: float,
+    *,
+    more: bool,
 ) -> StartedTurn:
-    """A new turn for the oldest of `events`."""
-    event = events[0]
+    """A new turn for `events`."""
+    first, last = events[0]["id"], events[-1]["id"]
     turn: int = db.execute(
         "INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at, server)"
         " VALUES (?, ?, ?, 1, 'running', ?, ?) RETURNING id",
-        (key, event["id"], event["id"], now, server),
+        (key, first, last, now, server),
     ).fetchone()["id"]
-    db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (turn, event["id"]))
+    if first == last:
+        db.execute("UPDATE inbox SET state = 'taken', turn = ? WHERE id = ?", (turn, first))
+    else:
+        db.execute(
+            "UPDATE inbox SET state = 'taken', turn = ? WHERE conversation = ? AND state = 'waiting'"
+            " AND id BETWEEN ? AND ?",
+            (turn, key, first, last),
+        )
+    read = tuple(event_of(row) for row in events)
+    for event in read[:-1]:
+        make_ready(db, key, event.id)
     return _for_caller(
         conversation,
-        Turn(id=turn, conversation=key, events=_read_events([event]), state=_column(conversation, "state")),
-        more=len(events) > 1,
+        Turn(id=turn, conversation=key, events=read, state=_column(conversation, "state")),
+        more=more,
         now=now,
+        released=tuple(event.id for event in read[:-1]),
     )
+
+
+def _in_place_of(db: Database, old: Row, events: tuple[AnyEvent, ...], started: StartedTurn) -> StartedTurn:
+    """`started` in the place of the turn `old`, which had `events`."""
+    released = take_its_place(db, old, started.turn.id, events)
+    replaced = _with_superseded(db, started)
+    return msgspec.structs.replace(replaced, released=(*released, *started.released))
+
+
+def _with_superseded(db: Database, started: StartedTurn) -> StartedTurn:
+    """`started` with what is known of the turns whose place it took."""
+    turn = started.turn
+    events, said = superseded_by(db, turn.id)
+    turn = msgspec.structs.replace(turn, interrupted=events, already_said=(*said, *turn.already_said))
+    return msgspec.structs.replace(started, turn=turn)
 
 
 def _started_again(
@@ -224,7 +306,7 @@ def _started_again(
     turn = Turn(
         id=row["id"],
         conversation=row["conversation"],
-        events=_events_of(db, row),
+        events=events_of(db, row),
         attempt=attempt,
         already_said=_already_said(db, row["id"], now, deterministic),
         state=_column(conversation, "state"),
@@ -242,6 +324,7 @@ def _for_caller(
     first_failure: float | None = None,
     more: bool,
     now: float,
+    released: tuple[str, ...] = (),
 ) -> StartedTurn:
     return StartedTurn(
         turn=turn,
@@ -251,6 +334,7 @@ def _for_caller(
         offers=frozenset(_column(conversation, "offers") or ()),
         context=context_of(conversation, now),
         more=more,
+        released=released,
     )
 
 
@@ -263,24 +347,7 @@ def _already_said(db: Database, turn: int, now: float, deterministic: bool) -> t
             " settled_at = ? WHERE turn = ? AND state = 'waiting'",
             (now, turn),
         )
-    rows = db.execute(
-        "SELECT message FROM outbox WHERE turn = ? AND state NOT IN"
-        " ('withdrawn', 'streaming', 'dead', 'discarded') ORDER BY id",
-        (turn,),
-    )
-    return tuple(message for row in rows if isinstance(message := from_json(row["message"]), Message))
-
-
-def _events_of(db: Database, turn: Row) -> tuple[AnyEvent, ...]:
-    rows = db.execute(
-        "SELECT event FROM inbox WHERE id BETWEEN ? AND ? AND turn = ? ORDER BY id",
-        (turn["first_event"], turn["last_event"], turn["id"]),
-    )
-    return _read_events(rows.fetchall())
-
-
-def _read_events(rows: Sequence[Row]) -> tuple[AnyEvent, ...]:
-    return tuple(cast("AnyEvent", from_json(row["event"])) for row in rows)
+    return said_of(db, turn)
 
 
 def add_replies(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from . import Arrival, Reply
-from .database import Database
+from collections.abc import Sequence
+
+from ..model import AnyEvent, MessageReceived, PersonEvent
+from . import Arrival, Queueing, Reply
+from .database import Database, Row
 from .exchanges import make_ready
 from .outbox import insert_replies
+from .reading import event_of
 
 TOLD_AGAIN_AFTER = 600
 """Seconds (of the clock: from one multiple to the next) in which a full queue is told of once."""
 
 
-def place(db: Database, arrival: Arrival, full: bool, now: float) -> str | None:
+def no_place(db: Database, arrival: Arrival, owner: str, full: bool, now: float) -> str | None:
     """Why an event has no place: a key under which its person is told so once; None where it has one."""
-    queueing = arrival.queueing
-    if queueing.double_texting == "reject":
+    if arrival.queueing.double_texting == "reject" and owner == "bot":
         row = db.execute(
             "SELECT coalesce("
             "(SELECT first_event FROM turn WHERE conversation = :key AND state IN ('running', 'retry')),"
@@ -26,6 +29,45 @@ def place(db: Database, arrival: Arrival, full: bool, now: float) -> str | None:
     if full:
         return f"klein_channels:full:{int(now // TOLD_AGAIN_AFTER)}"
     return None
+
+
+def due_of(db: Database, arrival: Arrival, now: float) -> float | None:
+    """When the turn of an event may start; one that others may join waits for them, but not for long."""
+    queueing = arrival.queueing
+    if queueing.double_texting != "merge" or not _joins(arrival.event):
+        return arrival.due_at
+    row = db.execute(
+        "SELECT received_at FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 1",
+        (arrival.conversation,),
+    ).fetchone()
+    since = row["received_at"] if row else now
+    until = max(min(now + queueing.window, since + queueing.longest), now)
+    return until if arrival.due_at is None else max(until, arrival.due_at)
+
+
+def one_turn(waiting: Sequence[Row], queueing: Queueing) -> tuple[int, float | None]:
+    """How many of the events that wait, from the oldest on, are one turn; and when it may start."""
+    if queueing.together == 1 or not _joins(first := event_of(waiting[0])):
+        return 1, waiting[0]["due_at"]
+    for number, row in enumerate(waiting[1 : queueing.together], 1):
+        if not (_joins(event := event_of(row)) and joined_with(first, event)):
+            # Nothing that comes from now on can join them.
+            return number, None
+    number = min(len(waiting), queueing.together)
+    return number, waiting[number - 1]["due_at"] if number < queueing.together else None
+
+
+def _joins(event: AnyEvent) -> bool:
+    """Whether an event may be one turn with others: words, not the choice of a button."""
+    return isinstance(event, MessageReceived) and event.payload is None
+
+
+def joined_with(event: AnyEvent, later: AnyEvent) -> bool:
+    """Whether two events are the same person's, at the same place."""
+    senders = [
+        one.sender.id if isinstance(one, PersonEvent) and one.sender else None for one in (event, later)
+    ]
+    return senders[0] == senders[1] and event.address == later.address
 
 
 def refuse(db: Database, arrival: Arrival, key: str, now: float) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, fail
 from ..errors import StoreFull
 from ..model import Owner, Turn
 from . import (
+    IN_ORDER,
     Arrival,
     Claim,
     Conversation,
@@ -25,6 +26,7 @@ from . import (
     EndOfTurn,
     Exchange,
     NotNow,
+    Queueing,
     Reply,
     Settlement,
     StartedTurn,
@@ -35,6 +37,7 @@ from . import (
     outbox,
     owners,
     streams,
+    superseding,
 )
 from .commit import Work
 from .database import Database
@@ -106,11 +109,11 @@ class Tables:
 
     def _counted_out(self, started: StartedTurn | NotNow | None) -> StartedTurn | NotNow | None:
         if isinstance(started, StartedTurn) and started.turn.attempt == 1:
-            self._waiting -= 1
+            self._waiting -= len(started.turn.events)
         return started
 
     def start_turn(
-        self, conversation: str, now: float, *, deterministic: bool
+        self, conversation: str, now: float, *, deterministic: bool, queueing: Queueing = IN_ORDER
     ) -> Deferred[StartedTurn | NotNow | None]:
         """Start the next turn of a conversation."""
         most_unsent = self._max_unsent
@@ -123,10 +126,15 @@ class Tables:
                     now,
                     deterministic=deterministic,
                     most_unsent=most_unsent,
+                    queueing=queueing,
                 )
             ),
             conversation,
         )
+
+    def interrupting(self, turn: Turn, now: float) -> Deferred[bool]:
+        """Whether an event waits that would put an end to `turn`."""
+        return self._read(lambda db: superseding.interrupting(db, turn, now))
 
     def add_replies(
         self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float
