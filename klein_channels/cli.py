@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 import time
-from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -14,22 +11,16 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import click
-from twisted.internet.defer import Deferred
 
 from . import __version__
 from .channel import Channel, Triggers, known_types
+from .cli_operations import commands
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
-from .model import Address, WebhookRequest
-from .store import DeadLetter, open_url
-from .store.sqlite import SQLiteStore
+from .model import WebhookRequest
+from .store import open_url
 
 PORT = 5004
-PAGE_OF_LETTERS = 50
-PAGE_OF_CONVERSATIONS = 500
-OWNERS = ("bot", "human", "paused")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-DONE = {"replay": "will be tried again", "discard": "is put away"}
 
 
 class _Command(click.Group):
@@ -52,6 +43,10 @@ class _Command(click.Group):
 @click.version_option(__version__, prog_name="klein-channels")
 def main() -> None:
     """Connects a conversational AI to messaging platforms."""
+
+
+for _command in commands:
+    main.add_command(_command)
 
 
 @main.command()
@@ -120,166 +115,6 @@ def _platform(type_name: str) -> click.Group:
         sys.exit(provision(type_name, config, dry_run=dry_run, write=click.echo))
 
     return click.Group(type_name, commands=[setup], help=f"What the platform {type_name} can be told.")
-
-
-@main.group("dead-letters")
-def dead_letters() -> None:
-    """What was given up: turns that no agent answered, replies that no platform took."""
-
-
-def _store_options(command: Callable[..., None]) -> Callable[..., None]:
-    command = click.option("--store", help="The server's store, sqlite:///PATH.")(command)
-    return click.option("--config", type=click.Path(), help="The configuration that names it.")(command)
-
-
-@dead_letters.command("list")
-@_store_options
-def list_letters(store: str | None, config: str | None) -> None:
-    """List them, oldest first: name, time, conversation, reason."""
-    with _Opened(store, config) as opened:
-        after: str | None = None
-        while page := _now(opened.dead_letters(after, PAGE_OF_LETTERS)):
-            for letter in page:
-                click.echo(_line(letter))
-            after = page[-1].id
-
-
-@dead_letters.command()
-@click.argument("letter")
-@_store_options
-def show(letter: str, store: str | None, config: str | None) -> None:
-    """Show all of one."""
-    with _Opened(store, config) as opened:
-        found = _now(opened.dead_letter(letter))
-    if found is None:
-        raise ConfigError(f"no dead letter {letter!r}; `dead-letters list` names them")
-    click.echo(_line(found))
-    for line in json.dumps(found.content, indent=2, ensure_ascii=False).split("\n"):
-        click.echo(_printable(line))
-
-
-@dead_letters.command()
-@click.argument("letters", nargs=-1, required=True)
-@_store_options
-def replay(letters: tuple[str, ...], store: str | None, config: str | None) -> None:
-    """Try them again, under their old names; a running server takes them up within seconds."""
-    _redrive(letters, "replay", store, config)
-
-
-@dead_letters.command()
-@click.argument("letters", nargs=-1, required=True)
-@_store_options
-def discard(letters: tuple[str, ...], store: str | None, config: str | None) -> None:
-    """Put them away for good."""
-    _redrive(letters, "discard", store, config)
-
-
-def _redrive(letters: tuple[str, ...], action: Any, store: str | None, config: str | None) -> None:
-    missing = []
-    with _Opened(store, config) as opened:
-        for letter in letters:
-            if _now(opened.redrive(letter, action, time.time())):
-                click.echo(f"{letter} {DONE[action]}")
-            else:
-                missing.append(letter)
-    if missing:
-        raise ConfigError(f"no dead letter {', '.join(missing)}")
-
-
-@main.group()
-def conversations() -> None:
-    """Who answers a conversation: the bot, a human, or nobody while it is paused."""
-
-
-@conversations.command("list")
-@click.option("--owner", type=click.Choice(OWNERS), multiple=True, help="Only those of this owner.")
-@_store_options
-def list_conversations(owner: tuple[Any, ...], store: str | None, config: str | None) -> None:
-    """List them by their keys: owner, until when (UTC; - for good), key."""
-    with _Opened(store, config) as opened:
-        after: str | None = None
-        while page := _now(opened.conversations(owner, after, PAGE_OF_CONVERSATIONS, time.time())):
-            for one in page:
-                click.echo(_printable(f"{one.owner:6}  {_when(one.until):20}  {one.key}"))
-            after = page[-1].key
-
-
-@conversations.command()
-@click.argument("key")
-@click.argument("owner", type=click.Choice(OWNERS))
-@click.option("--for", "period", help="How long (90s, 30m, 2h, 7d); then the bot has it again.")
-@_store_options
-def owner(key: str, owner: Any, period: str | None, store: str | None, config: str | None) -> None:
-    """Give the conversation KEY to the bot, to a human, or pause it; a running server obeys at once.
-
-    What waits there when a human takes it is never answered by the bot.
-    """
-    seconds = _period(period) if period is not None else None
-    if seconds is not None and owner == "bot":
-        raise ConfigError("--for: the bot needs no end")
-    try:
-        Address.parse(key)
-    except ValueError:
-        raise ConfigError(f"{key!r} is no key of a conversation; `conversations list` names them") from None
-    now = time.time()
-    until = None if seconds is None else now + seconds
-    with _Opened(store, config) as opened:
-        _now(opened.set_owner(key, owner, now, until=until))
-    click.echo(_printable(f"{key}: {owner}" + (f" until {_when(until)}" if until is not None else "")))
-
-
-def _period(text: str) -> float:
-    """Seconds in a period like ``2h``."""
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
-    if match is None or not int(match[1]):
-        raise ConfigError(f"--for {text!r} is no period; write it like 90s, 30m, 2h or 7d")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _when(at: float | None) -> str:
-    return "-" if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-class _Opened:
-    """A store that is opened beside the server, and closed again."""
-
-    def __init__(self, store: str | None, config: str | None) -> None:
-        if store is None and config is None:
-            raise ConfigError("name the store: --store sqlite:///PATH, or --config channels.yml")
-        engine, path = open_url(store or read_config(str(config)).store)
-        if engine == "memory":
-            raise ConfigError("store: memory: is known to its own process only")
-        self._store = SQLiteStore(path, shared=True)
-
-    def __enter__(self) -> SQLiteStore:
-        self._store.open(time.time())
-        return self._store
-
-    def __exit__(self, *_: object) -> None:
-        _now(self._store.close())
-
-
-def _now(deferred: Deferred[Any]) -> Any:
-    """The result of a Deferred that has fired: this process has no reactor to wait with."""
-    results: list[Any] = []
-    failures: list[Any] = []
-    deferred.addCallbacks(results.append, failures.append)
-    if failures:
-        failures[0].raiseException()
-    return results[0]
-
-
-def _line(letter: DeadLetter) -> str:
-    return _printable(f"{letter.id}  {_when(letter.at)}  {letter.conversation}  {letter.reason}")
-
-
-def _printable(text: str) -> str:
-    """`text` without what would give orders to a terminal; JSON stays JSON."""
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else json.dumps(character)[1:-1]
 
 
 def _channel(name: str, url: str, config: str | None) -> Channel:

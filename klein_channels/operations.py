@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from .errors import ConfigError
 from .model import JSON, Address, Owner
-from .store import DeadLetter, Store
+from .store import Conversation, DeadLetter, Store
 from .store.audit import Deed, record, recorded
 from .store.database import Database
 from .store.letters import dead_letter, redrive
@@ -111,6 +111,10 @@ class Operations:
         place, now = place_of(channel, None), self._now()
         return self._store.look(lambda db: conversations(db, place, owner, after, limit, now))
 
+    def owned(self, owners: Sequence[Owner], after: str | None) -> Deferred[list[Conversation]]:
+        """Conversations of all channels by key: all, or those of one of `owners`."""
+        return self._store.conversations(owners, after, PAGE, self._now())
+
     def conversation(self, key: str) -> Deferred[ConversationState]:
         """One conversation."""
         _checked_key(key)
@@ -157,16 +161,14 @@ class Operations:
         return self._do(action, name, lambda db: redrive(db, name, action, now), _done)
 
     async def redrive_all(self, which: Selection, action: Literal["replay", "discard"]) -> list[str]:
-        """The same with all that are meant and dead by now; their names. A page is a transaction."""
-        before = min(self._now(), which.before if which.before is not None else float("inf"))
-        which = msgspec.structs.replace(which, before=before)
-        done: list[str] = []
-        while page := await self.letters(which, limit=PAGE):
-            names = [letter.id for letter in page]
-            for name in names:
-                await self.redrive(name, action)
-            done += names
-        return done
+        """The same with all that are meant and dead by now; their names."""
+        # All names first: what dies again meanwhile is not meant, or this might never end.
+        meant: dict[str, None] = {}
+        after: str | None = None
+        while page := await self.letters(which, after):
+            meant.update((letter.id, None) for letter in page)
+            after = page[-1].id
+        return [name for name in meant if await self.redrive(name, action)]
 
     # -- people
 

@@ -55,6 +55,14 @@ class OtherTests(CliCase):
             ["dead-letters", "show"],
             ["dead-letters", "replay"],
             ["dead-letters", "discard"],
+            ["dead-letters", "edit"],
+            ["conversations", "show"],
+            ["pause"],
+            ["resume"],
+            ["pauses"],
+            ["people", "export"],
+            ["people", "erase"],
+            ["audit"],
         ):
             self.assertIn("Usage:", self.done(*command, "--help"))
 
@@ -154,7 +162,9 @@ class ConversationTests(CliCase):
         self.assertNotEqual(self.invoke("conversations", "owner", KEY, "me").exit_code, 0)
 
 
-class LetterTests(CliCase):
+class StoreCase(CliCase):
+    """A store that a server has open, and letters in it."""
+
     def setUp(self):
         self.path = str(Path(self.mktemp()).absolute())
         self.url = f"sqlite:///{self.path}"
@@ -178,6 +188,8 @@ class LetterTests(CliCase):
         )
         return f"reply-{claim.row}"
 
+
+class LetterTests(StoreCase):
     def letters(self, *arguments):
         return self.done("dead-letters", *arguments, "--store", self.url)
 

@@ -24,7 +24,7 @@ FLOORS = {
     " prometheus operations paused",
     5: "web polling upkeep administration",
     6: "service",
-    7: "run tap cli demo transcript provisioning testing",
+    7: "run tap cli cli_operations demo transcript provisioning testing",
     8: "agent",
 }
 PURE = {"channels", "meta", "slack", "telegram", "twilio"}
