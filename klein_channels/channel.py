@@ -39,10 +39,14 @@ from .model import (
     WebhookRequest,
     WebhookResponse,
 )
+from .rates import Rate
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Call, CallResult, T]
 ENTRY_POINTS = "klein_channels.channels"
+Unknowns: TypeAlias = Literal["resend", "hold", "settle"]
+"""What becomes of a send whose outcome is unknown: sent once more after a while; given to the operator,
+who decides; or given to him when the proof that this platform sends has not come in its time."""
 
 
 class Capabilities(Value, frozen=True, kw_only=True):
@@ -94,6 +98,10 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
     retry_patience: float | None = None
     """Seconds within which a reply may be sent, where the platform has a window of its own."""
+    rates: tuple[Rate, ...] = ()
+    """How often the platform lets us send."""
+    unknown: Unknowns = "resend"
+    """What becomes of a send whose outcome is unknown; ``hold`` where to repeat it costs money."""
 
 
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -125,6 +133,10 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     mark_seen: bool = False
     debug_mode: bool = False
     """Whether each event is logged with its text; it checks nothing less."""
+    rates: tuple[Rate, ...] | None = None
+    """How often is sent, in place of what the platform lets us; none at all if it is empty."""
+    unknown: Unknowns | None = None
+    """What becomes of a send whose outcome is unknown, in place of the platform's usual."""
 
 
 @runtime_checkable
@@ -203,6 +215,14 @@ class PacesEdits(Protocol):
 
     def edit_interval(self, address: Address) -> float:
         """Seconds between two edits there, in place of `capabilities.edit_interval`."""
+
+
+@runtime_checkable
+class PacesSends(Protocol):
+    """A platform whose rates depend on the chat."""
+
+    def rates(self, address: Address) -> tuple[Rate, ...]:
+        """How often we may send there, in place of `capabilities.rates`."""
 
 
 @runtime_checkable

@@ -3,12 +3,13 @@ From the outbox to the platforms: in order per conversation, each row with an ou
 
 Delivery knows one thing of the world, a `Transport`. A row that waits holds up only its own
 conversation; an account that the platform refuses as a whole waits as a whole, and nothing is lost.
+Accounts have a pace (see `accounts`) and take turns (see `queues`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -16,27 +17,29 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .backoff import Backoff
+from .accounts import Account, Accounts, AccountState
 from .errors import StoreError
 from .lanes import Lanes
 from .logs import Throttle, presentable
 from .model import Address, Outcome, Outgoing, Refused, Retry, Sent
 from .policy import Policy
+from .queues import AccountQueues
+from .rates import Rate, kind_of
+from .settling import Settling, Terms
+from .signs import Signs
 from .store import STORE_RETRY, Claim, NotNow, Settlement, Store
-from .text import clean
 
 _log = Logger()
-Account = tuple[str, str]
 
 
-class Transport(Protocol):
+class Transport(Terms, Protocol):
     """Carries one visible send to where it is seen."""
 
     def send(self, outgoing: Outgoing) -> Deferred[Outcome]:
         """Send it; the outcome, or a failure for a fault of ours."""
 
-    def patience(self, address: Address) -> float | None:
-        """Seconds within which a reply there makes sense; None for the policy's."""
+    def rates(self, address: Address) -> tuple[Rate, ...]:
+        """How often may be sent there."""
 
     def show_typing(self, address: Address, on: bool) -> Deferred[None]:
         """Show a life sign, if the platform has one."""
@@ -61,42 +64,57 @@ class Deliveries:
         self._policy = policy
         self._clock = clock
         self._now = now
-        self._jitter = jitter
+        self._settling = Settling(transport, policy, now=now, jitter=jitter)
         self._settled = settled
-        self._lanes = Lanes(self._work, policy.max_sends, self._stumbled)
         self._claimed: dict[str, Claim] = {}
-        self._paused: dict[Account, float] = {}
-        self._typing: dict[str, Deferred[None]] = {}
+        self._accounts = Accounts(
+            transport.rates,
+            lambda: Account(
+                outage_after=policy.outage_after,
+                outage_first=policy.retry_first,
+                outage_longest=policy.outage_longest,
+            ),
+        )
+        self._line = AccountQueues(
+            self._accounts,
+            most=policy.max_sends,
+            most_queued=policy.max_queued,
+            clock=clock,
+            refill=self._refill,
+        )
+        self._lanes = Lanes(self._work, policy.max_sends, self._stumbled, self._line)
+        self.signs = Signs(transport, self._accounts, self._line, clock=clock, patience=policy.typing_cancel)
         self._alarms = Throttle(now)
 
     def wake(self, key: str, claim: Claim | None = None) -> None:
         """Something may be there to send in this conversation; `claim` was made for us already."""
         if claim is not None:
             self._claimed[key] = claim
-            if self._lanes.stopped:
-                self._give_back(key)
         self._lanes.wake(key)
+        # What does not begin at once waits for its account, perhaps long: a claim must not.
+        self._give_back(key)
 
     def would_send(self, key: str) -> bool:
         """Whether what waits in this conversation would be sent at once."""
-        return self._lanes.would_begin(key) and not self._paused_until(key)
+        return self._lanes.would_begin(key)
 
     def show_typing(self, key: str, address: Address, on: bool) -> None:
         """Show that an answer is being written, or no longer, unless one is on its way already."""
-        if self._lanes.stopped or self._lanes.is_busy(key) or key in self._typing:
-            return
-        shown = self._transport.show_typing(address, on)
-        if not shown.called:
-            self._typing[key] = shown
-        shown.addBoth(self._typing_done, key)
+        if not self._lanes.stopped and not self._lanes.is_busy(key):
+            self.signs.show_typing(key, address, on)
+
+    def accounts(self) -> list[AccountState]:
+        """Every account that was sent from since the start, as operators see it."""
+        steady, ahead = self._clock.seconds(), self._now() - self._clock.seconds()
+        return [
+            account.state(key, steady, ahead, self._line.waiting(key))
+            for key, account in self._accounts.items()
+        ]
 
     def stop(self) -> Deferred[None]:
         """Send nothing new; fires when what is under way has its outcome stored."""
         ended = self._lanes.stop()
-        for key in list(self._claimed):
-            self._give_back(key)
-        for typing in list(self._typing.values()):
-            typing.cancel()
+        self.signs.stop()
         return ended
 
     def give_up(self) -> None:
@@ -108,46 +126,89 @@ class Deliveries:
         if self._alarms.admit("work") is not None:
             _log.failure("delivery to {key}", failure, key=key)
 
-    async def _work(self, key: str) -> bool:
-        """Send what there is to send; what comes meanwhile wakes the lane again."""
-        paused_until = self._paused_until(key)
-        if paused_until:
-            self._give_back(key)
-            await self._store.postpone(key, paused_until)
-            return False
-        claim: Claim | NotNow | None = self._claimed.pop(key, None)
-        if claim is None:
-            claim = await self._store.claim_reply(key, self._now())
-        while isinstance(claim, Claim):
-            await self._end_typing(key)
-            claim = await self._settle(claim, await self._sent(claim))
-            self._settled(key)
-        return False
+    def _refill(self, prefix: str, after: str) -> None:
+        """Ask the store for more that waits for an account; again, until it tells."""
 
-    def _paused_until(self, key: str) -> float:
-        """When the account of a conversation goes on; 0 if it need not wait."""
+        def found(keys: tuple[str, ...]) -> None:
+            for key in keys:
+                self._lanes.wake(key)
+            self._line.refilled(prefix, keys)
+
+        def failed(failure: Failure) -> None:
+            if not self._lanes.stopped:
+                self._clock.callLater(STORE_RETRY, self._refill, prefix, after)
+
+        asked = self._store.replies_due(prefix, after, self._now(), max(self._policy.max_queued // 2, 1))
+        asked.addCallback(found).addErrback(failed)
+
+    async def _work(self, key: str) -> bool:
+        """Send what there is to send, as long as the account takes it; whether there may be more.
+
+        What comes meanwhile wakes the lane again. The line took the tokens of one send.
+        """
         address = Address.parse(key)
-        until = self._paused.get((address.channel, address.account), 0.0)
-        return until if until > self._now() else 0.0
+        account, rates = self._accounts.of(address), self._accounts.rates_of(address)
+        claim: Claim | NotNow | None = self._claimed.pop(key, None)
+        try:
+            if claim is None:
+                claim = await self._store.claim_reply(key, self._now())
+        finally:
+            if not isinstance(claim, Claim):
+                account.give_back(address, rates, self._clock.seconds())
+        while isinstance(claim, Claim):
+            await self.signs.over(key)
+            settlement = self._instead(key, claim) or await self._sent(claim)
+            steady = self._clock.seconds()
+            if settlement.unsent:
+                account.give_back(address, rates, steady)
+            waits = settlement.unsent and settlement.state != "dead"
+            goes_on = not (self._lanes.stopped or waits) and account.goes_on(address, rates, steady)
+            claim = await self._settle(claim, settlement, claim_next=goes_on)
+            self._settled(key)
+            if not goes_on:
+                return True
+            if not isinstance(claim, Claim):
+                account.give_back(address, rates, self._clock.seconds())
+        return False
 
     def _give_back(self, key: str) -> None:
         """Let a claim go that nobody has begun to send."""
         claim = self._claimed.pop(key, None)
         if claim is not None:
-            waits = Settlement(state="waiting", due_at=self._now())
+            waits = Settlement(state="waiting", due_at=self._now(), unsent=True)
             given = self._store.settle_reply(claim, waits, self._now(), claim_next=False)
             # The next server takes it for begun, which costs its conversation a wait and is marked.
             given.addErrback(
                 lambda failure: _log.failure("reply {id} was not given back", failure, id=claim.id)
             )
 
-    async def _settle(self, claim: Claim, settlement: Settlement) -> Claim | NotNow | None:
+    def _instead(self, key: str, claim: Claim) -> Settlement | None:
+        """What becomes of a claim that is not sent now; None if it is."""
+        address = claim.address
+        ended = self._settling.unproved(claim)
+        if ended is not None:
+            _log.error("reply {id} is a dead letter: {reason}", id=claim.id, reason=ended.error)
+            return ended
+        now = self._clock.seconds()
+        at = self._accounts.of(address).kind_ready_at(
+            kind_of(claim.message.parts[0]),
+            address,
+            self._accounts.rates_of(address),
+            now,
+            waited=self._line.was_postponed(key),
+        )
+        if at <= now:
+            return None
+        self._line.postpone(key, at)
+        return Settlement(state="unknown" if claim.unsure else "waiting", due_at=self._now(), unsent=True)
+
+    async def _settle(
+        self, claim: Claim, settlement: Settlement, *, claim_next: bool
+    ) -> Claim | NotNow | None:
         """Store an outcome, however long the store is away: it is known nowhere else."""
         while True:
             try:
-                return await self._store.settle_reply(
-                    claim, settlement, self._now(), claim_next=not self._lanes.stopped
-                )
+                return await self._store.settle_reply(claim, settlement, self._now(), claim_next=claim_next)
             except StoreError as error:
                 if self._lanes.stopped:
                     raise
@@ -179,79 +240,47 @@ class Deliveries:
         except Exception as error:
             _log.failure("reply {id} could not be sent", id=claim.id)
             outcome = Refused(reason=f"{type(error).__name__}: {error}")
-        settlement = self._settlement(claim, outcome)
+        settlement = self._settling.of(claim, outcome)
+        self._learn(claim, outcome, settlement)
         if settlement.state == "dead":
             _log.error("reply {id} is a dead letter: {reason}", id=claim.id, reason=settlement.error)
         return settlement
 
-    def _settlement(self, claim: Claim, outcome: Outcome) -> Settlement:
-        """What is stored for an outcome."""
+    def _learn(self, claim: Claim, outcome: Outcome, settlement: Settlement) -> None:
+        """Tell the account what its platform said."""
+        account, now = self._accounts.of(claim.address), self._clock.seconds()
         if isinstance(outcome, Sent):
-            return Settlement(state="sent", mids=tuple(map(clean, outcome.mids)))
-        now, reason = self._now(), presentable(outcome.reason)
-        if isinstance(outcome, Retry):
-            return self._again(claim, outcome, reason)
-        if isinstance(outcome, Refused):
-            return self._refused(claim, outcome, reason)
-        if claim.replaces is not None:
-            # Changing what is seen does no harm when it is done twice.
-            return self._again(claim, Retry(reason=outcome.reason), reason)
-        if claim.repeated:
-            return Settlement(state="dead", error=f"its outcome is unknown, twice: {reason}")
-        return Settlement(state="unknown", due_at=now + self._policy.unknown_wait, error=reason)
+            self._line.urgent.discard(str(claim.address))
+        if account.told(outcome, claim.conversation, now):
+            self._alarm(claim.address, account, "is away")
+        pace = outcome.pace
+        if pace is not None:
+            account.slow_down(pace.share, self._steady(pace.until), presentable(pace.reason))
+            if pace.share <= 0:
+                self._alarm(claim.address, account, "has used up what it may")
+        if isinstance(outcome, Retry | Refused) and outcome.scope == "account":
+            until = settlement.due_at if settlement.state == "waiting" else _earliest(outcome, self._now())
+            account.pause(
+                self._steady(until), presentable(outcome.reason), alert=isinstance(outcome, Refused)
+            )
+            self._alarm(claim.address, account, "rests")
 
-    def _again(self, claim: Claim, outcome: Retry, reason: str) -> Settlement:
-        policy = self._policy
-        patience = self._patience(claim)
-        backoff = Backoff(first=policy.retry_first, longest=policy.retry_longest, patience=patience)
-        due_at = backoff.next_attempt(
-            claim.tries, first_at=claim.first_at, now=self._now(), retry_at=outcome.at, jitter=self._jitter()
-        )
-        if due_at is None:
-            return Settlement(state="dead", error=f"given up after {patience:g} s: {reason}")
-        if outcome.scope == "account":
-            self._pause(claim.address, due_at, reason)
-        return Settlement(state="waiting", due_at=due_at, error=reason)
-
-    def _refused(self, claim: Claim, outcome: Refused, reason: str) -> Settlement:
-        if outcome.scope == "message" and claim.replaces is not None:
-            return Settlement(state="waiting", due_at=self._now(), error=reason, anew=True)
-        if outcome.scope == "message":
-            return Settlement(state="dead", error=reason)
-        if outcome.scope == "conversation":
-            return Settlement(state="held", due_at=claim.first_at + self._patience(claim), error=reason)
-        until = self._now() + self._policy.account_probe
-        self._pause(claim.address, until, reason)
-        return Settlement(state="waiting", due_at=until, error=reason)
-
-    def _patience(self, claim: Claim) -> float:
-        own = self._transport.patience(claim.address)
-        return self._policy.retry_patience if own is None else own
-
-    def _pause(self, address: Address, until: float, reason: str) -> None:
-        account = (address.channel, address.account)
-        self._paused[account] = max(until, self._paused.get(account, 0.0))
-        if self._alarms.admit(account) is not None:
+    def _alarm(self, address: Address, account: Account, what: str) -> None:
+        if self._alarms.admit((address.channel, address.account)) is not None:
             _log.critical(
-                "channel {channel}, account {account}: nothing is sent until {until:.0f}: {reason}",
+                "channel {channel}, account {account} {what}; nothing is sent for {seconds:.0f} s: {reason}",
                 channel=address.channel,
                 account=address.account,
-                until=until,
-                reason=reason,
+                what=what,
+                seconds=account.rests(self._clock.seconds()),
+                reason=account.reason,
             )
 
-    async def _end_typing(self, key: str) -> None:
-        """A reply waits for a life sign under way, but not long: it must come after it."""
-        typing = self._typing.get(key)
-        if typing is not None:
-            over: Deferred[None] = Deferred()
-            timer = self._clock.callLater(self._policy.typing_cancel, typing.cancel)
-            typing.addBoth(lambda _: over.callback(None))
-            await over
-            if timer.active():
-                timer.cancel()
+    def _steady(self, at: float) -> float:
+        """A time of the day on the clock that nobody sets."""
+        return self._clock.seconds() + (at - self._now())
 
-    def _typing_done(self, result: Any, key: str) -> None:
-        self._typing.pop(key, None)
-        if isinstance(result, Failure) and not result.check(CancelledError):
-            _log.info("typing in {key}: {error}", key=key, error=result.getErrorMessage())
+
+def _earliest(outcome: Retry | Refused, now: float) -> float:
+    """When an account may be tried again after a reply of it was given up."""
+    return outcome.at if isinstance(outcome, Retry) and outcome.at is not None else now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -15,20 +15,84 @@ Work: TypeAlias = Callable[[str], Coroutine[Any, Any, bool]]
 """Does the next piece of a lane; whether there may be more."""
 
 
+class Line(Protocol):
+    """The lanes that wait for work, in an order of its own; no lane is in it twice."""
+
+    ready: Callable[[], None]
+    """What is called when one that had to wait may begin; `Lanes` sets it."""
+
+    def add(self, lane: str) -> bool:
+        """Let `lane` wait; False if it is not taken in, now that there are too many."""
+
+    def next(self) -> str | None:
+        """Take out the lane whose turn it is; None if none may begin now."""
+
+    def would_begin(self, lane: str) -> bool:
+        """Whether `lane` would be the next if it came now."""
+
+    def ended(self, lane: str) -> None:
+        """The work of a lane that was taken out has ended."""
+
+    def clear(self) -> None:
+        """Forget all of them."""
+
+    def __contains__(self, lane: object) -> bool: ...
+
+
+class FirstCome:
+    """Who comes first begins first."""
+
+    def __init__(self) -> None:
+        self.ready: Callable[[], None] = lambda: None
+        self._lanes: deque[str] = deque()
+        self._known: set[str] = set()
+
+    def add(self, lane: str) -> bool:
+        """Put it at the end."""
+        self._lanes.append(lane)
+        self._known.add(lane)
+        return True
+
+    def next(self) -> str | None:
+        """The one that waits longest."""
+        if not self._lanes:
+            return None
+        lane = self._lanes.popleft()
+        self._known.discard(lane)
+        return lane
+
+    def would_begin(self, lane: str) -> bool:
+        """If nobody waits."""
+        return not self._lanes
+
+    def ended(self, lane: str) -> None:
+        """Nothing depends on it."""
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._lanes.clear()
+        self._known.clear()
+
+    def __contains__(self, lane: object) -> bool:
+        return lane in self._known
+
+
 class Lanes:
-    """Runs `work` in every lane that is woken, in `most` lanes at once.
+    """Runs `work` in every lane that is woken, in `most` lanes at once, in the order of `line`.
 
     A lane that is woken while it is at work goes on afterwards, behind those that wait. `stumbled` is
     told of work that failed; who wants it tried again wakes the lane.
     """
 
-    def __init__(self, work: Work, most: int, stumbled: Callable[[str, Failure], None]) -> None:
+    def __init__(
+        self, work: Work, most: int, stumbled: Callable[[str, Failure], None], line: Line | None = None
+    ) -> None:
         self.most = most
         self.stopped = False
         self._work = work
         self._stumbled = stumbled
-        self._queue: deque[str] = deque()
-        self._queued: set[str] = set()
+        self._line: Line = FirstCome() if line is None else line
+        self._line.ready = self._pump
         self._working: dict[str, Deferred[Any]] = {}
         self._woken: set[str] = set()
         self._pumping = False
@@ -42,30 +106,28 @@ class Lanes:
 
     def wake(self, lane: str) -> None:
         """There may be work in this lane."""
-        if self.stopped or lane in self._queued:
+        if self.stopped or lane in self._line:
             return
         if lane in self._working:
             self._woken.add(lane)
             return
-        self._queue.append(lane)
-        self._queued.add(lane)
-        if self._seconds is not None:
+        if self._line.add(lane) and self._seconds is not None:
             self._waiting_since[lane] = self._seconds()
         self._pump()
 
     def is_busy(self, lane: str) -> bool:
         """Whether this lane is at work, or about to be."""
-        return lane in self._working or lane in self._queued
+        return lane in self._working or lane in self._line
 
     def would_begin(self, lane: str) -> bool:
         """Whether work in this lane would begin as soon as it is woken."""
-        return not (self.stopped or self._queue or len(self._working) >= self.most or self.is_busy(lane))
+        full = self.stopped or len(self._working) >= self.most
+        return not (full or self.is_busy(lane)) and self._line.would_begin(lane)
 
     def stop(self) -> Deferred[None]:
         """Begin nothing more; fires when what is at work has ended."""
         self.stopped = True
-        self._queue.clear()
-        self._queued.clear()
+        self._line.clear()
         self._waiting_since.clear()
         return all_fired(self._working.values())
 
@@ -80,9 +142,10 @@ class Lanes:
             return
         self._pumping = True
         try:
-            while self._queue and len(self._working) < self.most:
-                lane = self._queue.popleft()
-                self._queued.discard(lane)
+            while len(self._working) < self.most:
+                lane = self._line.next()
+                if lane is None:
+                    break
                 if self._seconds is not None and lane in self._waiting_since:
                     self._waited(lane, self._seconds() - self._waiting_since.pop(lane))
                 begin: Deferred[None] = Deferred()
@@ -100,6 +163,7 @@ class Lanes:
 
     def _worked(self, more: bool | Failure, lane: str) -> None:
         self._working.pop(lane, None)
+        self._line.ended(lane)
         if isinstance(more, Failure):
             if not more.check(CancelledError):
                 self._stumbled(lane, more)

@@ -22,6 +22,8 @@ class MeteredTransport:
         self._meter = meter
         self._seconds = seconds
         self.patience = transport.patience
+        self.rates = transport.rates
+        self.unknown = transport.unknown
         self.show_typing = transport.show_typing
 
     def send(self, outgoing: Outgoing) -> Deferred[Outcome]:

@@ -605,10 +605,20 @@ class Outgoing(Value, frozen=True, kw_only=True):
     """Whether it is a text that is still being written."""
 
 
+class Pace(Value, frozen=True, kw_only=True):
+    """How fast a platform lets an account go on: `share` of its usual rate until `until`; 0 stops it."""
+
+    share: float
+    until: float
+    reason: str = ""
+
+
 class Sent(Value, frozen=True, kw_only=True):
     """The platform took it and named it."""
 
     mids: tuple[str, ...] = ()
+    pace: Pace | None = None
+    """What the platform said beside it about the account's pace; so in the other outcomes."""
 
 
 class Retry(Value, frozen=True, kw_only=True):
@@ -617,6 +627,7 @@ class Retry(Value, frozen=True, kw_only=True):
     at: float | None = None
     scope: Scope = "message"
     reason: str = ""
+    pace: Pace | None = None
 
 
 class Refused(Value, frozen=True, kw_only=True):
@@ -624,12 +635,18 @@ class Refused(Value, frozen=True, kw_only=True):
 
     reason: str
     scope: Scope = "message"
+    pace: Pace | None = None
 
 
 class UnknownOutcome(Value, frozen=True, kw_only=True):
-    """It may have been shown; the platform did not say."""
+    """It may have been shown; the platform did not say.
+
+    `costs` tells that to send it again would cost money, whatever the channel does otherwise.
+    """
 
     reason: str
+    costs: bool = False
+    pace: Pace | None = None
 
 
 Outcome: TypeAlias = Sent | Retry | Refused | UnknownOutcome

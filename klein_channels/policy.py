@@ -18,6 +18,7 @@ _MAY_BE_ZERO = frozenset(
         "typing_cancel",
         "retry_patience",
         "unknown_wait",
+        "settle_wait",
         "account_probe",
         "retention",
         "drain",
@@ -88,8 +89,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unknown_wait: float = 30.0
     account_probe: float = 60.0
     """How long an account waits after the platform refused it as a whole."""
+    settle_wait: float = 600.0
+    """How long proof of a send whose outcome is unknown is waited for, where the channel settles by it."""
     max_sends: int = 256
     """Sends of all conversations at once."""
+    max_queued: int = 10_000
+    """Conversations of one account that are kept in memory while they wait; more wait in the store."""
+    outage_after: int = 5
+    """Conversations whose sends fail one after the other before their account rests as a whole."""
+    outage_longest: float = 60.0
+    """How long it rests at most before it is tried again, with one send."""
 
     # Store
     poll_interval: float = 1.0

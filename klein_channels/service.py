@@ -420,7 +420,10 @@ class ChannelService(MultiService):
         self._deliveries.show_typing(key, started.address, on)
 
     def _show_seen(self, arrival: Arrival) -> None:
-        seen = self._transport.show_seen(arrival.event.address)
+        address = arrival.event.address
+        if not self.channels[address.channel].options.mark_seen or not self._deliveries.signs.spares(address):
+            return
+        seen = self._transport.show_seen(address)
         seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
 
     def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:
@@ -436,7 +439,9 @@ class ChannelService(MultiService):
         return self._paused.say(pause, started, by_answer=able(channel, Answers))
 
     def _screen_of(self, channel: Channel) -> Screen | None:
-        return LiveScreen(channel, self._http, self.policy) if shows_growth(channel) else None
+        if not shows_growth(channel):
+            return None
+        return self._deliveries.signs.screen(LiveScreen(channel, self._http, self.policy))
 
     def _wake(self, due: Due) -> None:
         for key in due.turns:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
-from .channel import Channel, Edits, Live, Steps, Streams, able
+from .channel import Channel, Edits, Live, PacesSends, Steps, Streams, Unknowns, able
 from .http import Http
 from .model import Address, Context, Outcome, Outgoing, Refused
 from .policy import Policy
+from .rates import Rate
 
 
 class HttpTransport:
@@ -35,6 +36,24 @@ class HttpTransport:
         """The platform's own window, if it has one."""
         channel = self._channels.get(address.channel)
         return channel.capabilities.retry_patience if channel else None
+
+    def rates(self, address: Address) -> tuple[Rate, ...]:
+        """What the configuration says, else the platform."""
+        channel = self._channels.get(address.channel)
+        if channel is None:
+            return ()
+        if channel.options.rates is not None:
+            return channel.options.rates
+        if able(channel, PacesSends) and isinstance(channel, PacesSends):
+            return channel.rates(address)
+        return channel.capabilities.rates
+
+    def unknown(self, address: Address) -> Unknowns:
+        """What the configuration says, else the platform."""
+        channel = self._channels.get(address.channel)
+        if channel is None:
+            return "hold"
+        return channel.options.unknown or channel.capabilities.unknown
 
     def show_typing(self, address: Address, on: bool) -> Deferred[None]:
         """A life sign, where the platform has one and the channel wants it."""

@@ -111,12 +111,14 @@ class Scripted:
 class Transport:
     """Carries nothing; each send has the next of `outcomes`, else is sent."""
 
-    def __init__(self, *outcomes, patience=None):
+    def __init__(self, *outcomes, patience=None, rates=(), unknown="resend"):
         self.outcomes = Scripted(*outcomes, then=Sent(mids=("mid",)))
         self.sent = []
         self.typing = []
         self.typing_result = lambda: succeed(None)
         self.patience = lambda address: patience
+        self.rates = lambda address: rates
+        self.unknown = lambda address: unknown
 
     def send(self, outgoing):
         self.sent.append(outgoing)

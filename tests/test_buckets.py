@@ -1,5 +1,7 @@
 """Token buckets: what passes at once, what waits, how little is remembered."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.buckets import Buckets
@@ -64,3 +66,31 @@ class BucketTests(SynchronousTestCase):
         buckets.take("a", NOW)
         self.assertEqual(buckets.take("a", NOW - 3600), 0.0)
         self.assertEqual(buckets.take("a", NOW - 3600), 1.0)
+
+
+class WaitTests(SynchronousTestCase):
+    def test_one_can_ask_without_taking(self):
+        buckets = Buckets(2, 2.0)
+        self.assertEqual([buckets.wait("a", NOW), buckets.wait("a", NOW, need=2)], [0.0, 0.0])
+        buckets.take("a", NOW)
+        self.assertEqual([buckets.wait("a", NOW), buckets.wait("a", NOW, need=2)], [0.0, 0.5])
+        self.assertEqual(buckets.wait("a", NOW + 0.5, need=5), 0.0)
+
+    def test_a_slower_pace_makes_the_waits_longer_and_its_end_makes_them_short_again(self):
+        buckets = Buckets(1, 1.0)
+        buckets.take("a", NOW, pace=0.1)
+        self.assertEqual(buckets.wait("a", NOW, pace=0.1), 10.0)
+        self.assertLessEqual(buckets.wait("a", NOW), 2.0)
+
+    @settings(deadline=None, derandomize=True, max_examples=60)
+    @given(st.floats(0.1, 300), st.integers(1, 50), st.lists(st.floats(0, 2), min_size=1, max_size=60))
+    def test_no_second_has_more_than_its_rate_and_one_burst(self, rate, burst, waits):
+        now, taken, buckets = 0.0, [], Buckets(burst, rate)
+        for wait in waits:
+            now += wait
+            for _ in range(burst + 2):
+                if buckets.wait("a", now) == 0:
+                    buckets.take("a", now)
+                    taken.append(now)
+        for first in taken:
+            self.assertLessEqual(len([at for at in taken if first <= at < first + 1]), burst + rate + 1e-6)

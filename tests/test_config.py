@@ -10,6 +10,7 @@ from klein_channels.channel import known_types
 from klein_channels.config import read_config
 from klein_channels.errors import ConfigError
 from klein_channels.policy import Policy
+from klein_channels.rates import Rate
 from klein_channels.service import ChannelService
 
 FACEBOOK = """
@@ -339,3 +340,25 @@ class RasaTests(ConfigCase):
 
     def test_a_typo_is_a_line(self):
         self.assertIn("did you mean 'facebook'", self.wrong("facebok:\n  verify: v\n"))
+
+
+class RatesTests(ConfigCase):
+    def test_rates_of_a_channel(self):
+        text = (
+            WHOLE
+            + "    rates:\n      - {count: 2, burst: 3}\n      - {count: 1, seconds: 6, per: conversation}\n"
+        )
+        [channel] = self.read(text + "    unknown: hold\n").channels
+        rates = (Rate(count=2, burst=3), Rate(count=1, seconds=6, per="conversation"))
+        self.assertEqual((channel.options.rates, channel.options.unknown), (rates, "hold"))
+        [channel] = self.read(WHOLE + "    rates: []\n").channels
+        self.assertEqual(channel.options.rates, ())
+
+    def test_what_is_wrong_with_one_has_its_line(self):
+        for given, line in {
+            "[{count: 0}]": "channels.facebook.rates[0]: count must be a number over 0",
+            "[{count: 1, per: chat}]": "channels.facebook.rates[0].per: Invalid enum value 'chat'",
+            "[{count: 1, kinds: [vidoe]}]": "kinds: no kind 'vidoe'",
+            "[{bust: 1}]": "channels.facebook.rates[0]: Object contains unknown field `bust`",
+        }.items():
+            self.assertIn(line, self.wrong(WHOLE + f"    rates: {given}\n"))

@@ -106,24 +106,25 @@ class ClaimedTests(DeliveryCase):
         self.deliveries.wake(KEY, claim)
         self.assertEqual((self.transport.texts, self.rows("state, repeated")), ([], [("waiting", 0)]))
 
-    def test_a_stop_gives_back_what_waits_for_a_free_place(self):
-        self.over(Transport(*(Deferred() for _ in range(3))))
+    def test_what_does_not_begin_at_once_is_given_back_and_sent_in_its_turn(self):
+        gates = [Deferred() for _ in range(3)]
+        self.over(Transport(*gates))
         for other in "abc":
-            self.post("x", where=address(other))
+            self.post("x", where=address(other, account=other))
         claim = self.ended("1")
         self.deliveries.wake(KEY, claim)
-        self.assertEqual(self.rows()[-1], "sending")
-        self.deliveries.stop()
-        self.assertEqual((self.transport.texts, self.rows()[-1]), (["x"] * 3, "waiting"))
+        self.assertEqual(self.rows("state, tries, repeated")[-1], ("waiting", 0, 0))
+        gates[0].callback(Sent())
+        self.assertEqual((self.transport.texts, self.rows()[-1]), (["x", "x", "x", "1"], "sent"))
 
     def test_an_account_that_rests_gives_it_back(self):
         self.over(Transport(Retry(at=NOW + 100, scope="account")))
         self.post("x", where=address("other"))
         claim = self.ended("1")
         self.deliveries.wake(KEY, claim)
-        self.assertEqual(
-            (self.transport.texts, self.rows("state, due_at")[-1]), (["x"], ("waiting", NOW + 100))
-        )
+        self.assertEqual((self.transport.texts, self.rows("state, tries")[-1]), (["x"], ("waiting", 0)))
+        self.clock.advance(100)
+        self.assertEqual(self.rows()[-1], "sent")
 
     def test_what_would_be_sent_at_once(self):
         self.assertTrue(self.deliveries.would_send(KEY))
@@ -177,7 +178,7 @@ class SendTests(DeliveryCase):
         gates = [Deferred() for _ in range(6)]
         self.over(Transport(*gates))
         for number in range(5):
-            self.post(str(number), where=address(str(number)))
+            self.post(str(number), where=address(str(number), account=str(number)))
         self.assertEqual(self.transport.texts, ["0", "1", "2"])
         gates[1].callback(Sent())
         self.assertEqual(self.transport.texts, ["0", "1", "2", "3"])
@@ -290,7 +291,6 @@ class RefusedTests(DeliveryCase):
         self.post("x", where=address("p", account="another"))
         self.post("y", where=address("p", channel="another"))
         self.assertEqual(self.transport.texts, ["1", "x", "y"])
-        self.assertEqual(self.rows("state, due_at")[1], ("waiting", NOW + 60))
         self.pass_time(59)
         self.assertEqual(self.transport.texts, ["1", "x", "y"])
         self.pass_time(1)

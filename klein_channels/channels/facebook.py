@@ -33,6 +33,7 @@ from ..model import (
     WebhookRequest,
     read_json,
 )
+from ..rates import Rate
 from ..secret import Secret
 from ..signatures import hub_signature
 
@@ -56,6 +57,11 @@ CAPABILITIES = Capabilities(
     stable_timestamps=True,
     signed_payloads=True,
     retry_patience=86_400.0,
+    # 300 a second, 10 with audio or video, for a page (Meta, "Rate Limiting", 23 March 2026).
+    rates=(
+        Rate(count=295.0, burst=5.0),
+        Rate(count=9.0, kinds=("audio", "video")),
+    ),
 )
 
 

@@ -29,6 +29,7 @@ from ..model import (
     Sent,
     WebhookRequest,
 )
+from ..rates import Rate
 from ..secret import Secret
 from ..signatures import check_slack_signature, slack_signature
 from ..slack.api import SlackApi, response_call
@@ -75,6 +76,8 @@ CAPABILITIES = Capabilities(
     stable_timestamps=True,
     signed_payloads=True,
     edit_interval=1.5,
+    # One message a second in each channel, with short bursts above it (Slack, "Rate limits").
+    rates=(Rate(count=1.0, burst=3.0, per="conversation"),),
 )
 
 

@@ -36,6 +36,7 @@ from ..model import (
     WebhookResponse,
     read_json,
 )
+from ..rates import Rate
 from ..secret import Secret
 from ..signatures import one_value
 from ..telegram.api import MOST_BYTES, BotApi, error_of, outcome_of
@@ -54,6 +55,10 @@ ANSWER_DEADLINE = 5.0
 PRIVATE_PACE, GROUP_PACE = 1.1, 3.1
 """Seconds between two changes that chats bear: 1 message a second, 20 a minute in groups (Telegram,
 "Bots FAQ", 2026)."""
+BOT_RATE = Rate(count=30.0, burst=10.0)
+PRIVATE_RATE = Rate(count=1.0, burst=3.0, per="conversation")
+GROUP_RATE = Rate(count=20.0, seconds=60.0, burst=5.0, per="conversation")
+"""30 messages a second in all, 1 in a chat ("short bursts" may pass), 20 a minute in a group (the same)."""
 _SECRET_TEXT = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _DERIVED = b"klein_channels: the secret token of Telegram's webhook"
 _TOKEN_HINT = "ask @BotFather for it"  # noqa: S105
@@ -98,6 +103,7 @@ CAPABILITIES = Capabilities(
     # A changed app can send any data as that of a button (Telegram, "CallbackQuery").
     signed_payloads=False,
     edit_interval=PRIVATE_PACE,
+    rates=(BOT_RATE, PRIVATE_RATE),
 )
 
 
@@ -290,6 +296,10 @@ class TelegramInput:
     def edit_interval(self, address: Address) -> float:
         """Seconds between two edits that the chat of `address` bears."""
         return PRIVATE_PACE if is_private(address) else GROUP_PACE
+
+    def rates(self, address: Address) -> tuple[Rate, ...]:
+        """How often the bot may write to the chat of `address`."""
+        return (BOT_RATE, PRIVATE_RATE if is_private(address) else GROUP_RATE)
 
     def open_stream(self, outgoing: Outgoing) -> Steps[Outcome]:
         """Begin a draft, which only private chats show; it vanishes 30 seconds after its last change."""

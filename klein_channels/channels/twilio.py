@@ -25,6 +25,7 @@ from ..model import (
     WebhookRequest,
     WebhookResponse,
 )
+from ..rates import Rate
 from ..secret import Secret
 from ..twilio.api import TwilioApi
 from ..twilio.buttons import ButtonTemplates
@@ -64,6 +65,10 @@ CAPABILITIES = Capabilities(
     # A changed WhatsApp can send any payload as that of a button.
     signed_payloads=False,
     answer_deadline=10.0,
+    # Twilio keeps the rate of each number itself, in a queue of hours; it takes about 100 requests a second.
+    rates=(Rate(count=80.0, burst=20.0),),
+    # Each message costs, and nothing tells what became of one that was not answered.
+    unknown="hold",
 )
 
 

@@ -152,6 +152,8 @@ class Claim(Value, frozen=True, kw_only=True):
     repeated: bool = False
     replaces: str | None = None
     """What the platform calls that of it which is seen already."""
+    unsure: bool = False
+    """Whether the outcome of the try before is unknown."""
 
 
 class Settlement(Value, frozen=True, kw_only=True):
@@ -163,6 +165,8 @@ class Settlement(Value, frozen=True, kw_only=True):
     error: str | None = None
     anew: bool = False
     """Whether what is seen of it cannot be changed any more: it is sent anew, and marked."""
+    unsent: bool = False
+    """Whether nothing was sent after all: this try does not count."""
 
 
 class EndOfTurn(Value, frozen=True, kw_only=True):
@@ -353,6 +357,12 @@ class Store(Protocol):
 
     def due(self, now: float, limit: int) -> Deferred[Due]:
         """Conversations with a retry, a replay or a reply whose time has come."""
+
+    def replies_due(self, prefix: str, after: str, now: float, limit: int) -> Deferred[tuple[str, ...]]:
+        """Conversations with a reply whose time has come, in the order of their keys.
+
+        Those that begin with `prefix` (an account) and come behind `after`.
+        """
 
     def dead_letters(self, after: str | None, limit: int) -> Deferred[list[DeadLetter]]:
         """Dead letters, oldest first, behind the one named `after`."""

@@ -24,6 +24,11 @@ LETTERS = """
 _NOT_PAUSED = (
     "NOT EXISTS (SELECT 1 FROM conversation WHERE key = mine.conversation AND conversation.owner = 'paused')"
 )
+# Only those that no earlier reply of their conversation holds up.
+_FOREMOST = (
+    "NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.conversation = mine.conversation"
+    f" AND earlier.state IN {OPEN} AND earlier.id < mine.id)"
+)
 _SEEN = (
     "DELETE FROM seen WHERE key IN"
     " (SELECT key FROM seen WHERE key >= x'00000001' AND key < ? AND at < ? LIMIT ?)"
@@ -119,18 +124,28 @@ def due(db: Database, now: float, limit: int) -> Due:
         (now, limit),
     )
     replies = db.execute(
-        # Only those that no earlier reply of their conversation holds up.
+        # The latest first: those that were due before are known already, and wait for their account.
         "SELECT conversation FROM outbox AS mine WHERE state IN ('waiting', 'unknown', 'held')"
-        " AND due_at <= ? AND NOT EXISTS (SELECT 1 FROM outbox AS earlier"
-        f" WHERE earlier.conversation = mine.conversation AND earlier.state IN {OPEN}"
-        f" AND earlier.id < mine.id) AND {_NOT_PAUSED}{moving} ORDER BY due_at LIMIT ?",
+        f" AND due_at <= ? AND {_FOREMOST} AND {_NOT_PAUSED}{moving} ORDER BY due_at DESC LIMIT ?",
         (now, *places, limit),
     )
     return Due(
         turns=_firsts([*turns.fetchall(), *events.fetchall()]),
-        replies=_firsts(replies.fetchall()),
+        replies=_firsts(replies.fetchall()[::-1]),
         owners=returning(db, now),
     )
+
+
+def replies_due(db: Database, prefix: str, after: str, now: float, limit: int) -> tuple[str, ...]:
+    """Conversations of one account, behind `after`, with a reply whose time has come."""
+    moving, places = not_still(db, "mine.conversation")
+    rows = db.execute(
+        f"SELECT conversation FROM outbox AS mine WHERE state IN {OPEN} AND conversation > ?"
+        " AND substr(conversation, 1, length(?)) = ? AND state IN ('waiting', 'unknown', 'held')"
+        f" AND due_at <= ? AND {_FOREMOST} AND {_NOT_PAUSED}{moving} ORDER BY conversation LIMIT ?",
+        (after, prefix, prefix, now, *places, limit),
+    )
+    return _firsts(rows.fetchall())
 
 
 def stats(db: Database) -> Stats:

@@ -170,7 +170,9 @@ def _claimed(db: Database, server: int, instance: str, row: Row, now: float) -> 
         (int(repeated or row["repeated"]), server, row["id"]),
     )
     claim = _claim_of(row, instance, now)
-    return msgspec.structs.replace(claim, tries=claim.tries + 1, repeated=claim.repeated or repeated)
+    return msgspec.structs.replace(
+        claim, tries=claim.tries + 1, repeated=claim.repeated or repeated, unsure=repeated
+    )
 
 
 def claim_of_row(db: Database, instance: str, number: int, now: float) -> Claim:
@@ -226,11 +228,13 @@ def settle_reply(db: Database, claim: Claim, settlement: Settlement, now: float)
     ended = settlement.state in ("sent", "dead")
     db.execute(
         "UPDATE outbox SET state = ?, due_at = ?, mids = coalesce(?, mids), error = coalesce(?, error),"
-        " settled_at = ? WHERE id = ? AND state = 'sending' AND tries = ?",
+        " settled_at = ?, tries = ?, repeated = ? WHERE id = ? AND state = 'sending' AND tries = ?",
         (
             *(settlement.state, settlement.due_at),
             msgspec.json.encode(settlement.mids) if settlement.mids else None,
-            *(settlement.error, now if ended else None, claim.row, claim.tries),
+            *(settlement.error, now if ended else None, claim.tries - settlement.unsent),
+            # What was not sent was not repeated either.
+            *(int(claim.repeated and not (settlement.unsent and claim.unsure)), claim.row, claim.tries),
         ),
     )
     if settlement.anew:

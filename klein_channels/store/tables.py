@@ -239,6 +239,10 @@ class Tables:
         """Conversations whose time has come."""
         return self._read(lambda db: letters.due(db, now, limit))
 
+    def replies_due(self, prefix: str, after: str, now: float, limit: int) -> Deferred[tuple[str, ...]]:
+        """Conversations of one account whose replies are due."""
+        return self._read(lambda db: letters.replies_due(db, prefix, after, now, limit))
+
     def dead_letters(self, after: str | None, limit: int) -> Deferred[list[DeadLetter]]:
         """Dead letters, oldest first."""
         return self._read(lambda db: letters.dead_letters(db, after, limit))
