@@ -110,6 +110,10 @@ class Conversations:
         elif self._alarms.admit(channel) is not None:
             _log.warn("events wait for the channel {channel}, which is not configured", channel=channel)
 
+    def would_begin(self, key: str) -> bool:
+        """Whether a turn would begin in this conversation as soon as there is one."""
+        return self._lanes.would_begin(key)
+
     def wake_if_held_up(self, key: str) -> None:
         """What held up the next turn here may be gone: a full outbox, an owner."""
         if key in self._held_up:

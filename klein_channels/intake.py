@@ -81,6 +81,7 @@ class Intake:
         replies_committed: Callable[[str], None] = lambda key: None,
         meter: Meter = UNCOUNTED,
         refuses: Callable[[Sequence[AnyEvent]], bool] = lambda events: False,
+        would_begin: Callable[[str], bool] = lambda key: False,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -95,6 +96,7 @@ class Intake:
         self._busy = Throttle(now)
         self._meter = meter
         self._refuses = refuses
+        self._would_begin = would_begin
         self._refusals = Throttle(now)
         self._strangers = Throttle(now, every=3600.0)
         self._key_fetches = Throttle(now, every=KEYS_EVERY)
@@ -267,10 +269,12 @@ class Intake:
         turn = is_turn(event, channel.options)
         settles = self._own_row(event) if isinstance(event, Echo) else None
         by_human = settles is None and isinstance(event, Echo) and takes_over(event, channel.options)
+        key = conversation_key(event, channel.options)
+        queueing = self._admission.queueing(channel)
         self._tell(channel, event)
         return Arrival(
             event=event,
-            conversation=conversation_key(event, channel.options),
+            conversation=key,
             dedupe=dedupe_key(event, stable_timestamps=channel.capabilities.stable_timestamps),
             turn=turn,
             by_person=isinstance(event, PersonEvent) and not event.observe_only,
@@ -281,7 +285,8 @@ class Intake:
             mid=event.mid if isinstance(event, Echo) else None,
             exchange=_exchange_of(channel),
             due_at=self._admission.earliest(event, now) if turn else None,
-            queueing=self._admission.queueing(channel),
+            queueing=queueing,
+            begins=turn and queueing.double_texting == "enqueue" and self._would_begin(key),
         )
 
     def _tell(self, channel: Channel, event: AnyEvent) -> None:

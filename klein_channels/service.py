@@ -301,6 +301,7 @@ class ChannelService(MultiService):
             run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
             after_commit=self._after_commit,
             not_stored=self._not_stored,
+            would_begin=self._conversations.would_begin,
             exchanges=self._exchanges,
             replies_committed=self._deliveries.wake,
             meter=self._meter,

@@ -128,6 +128,70 @@ class ClaimedAtTheEndTests(StoreCase):
         self.assertIsNone(self.ended("b", turn=self.start().turn).claim)
 
 
+class BegunTests(StoreCase):
+    """Turns that are started with the commit of their event."""
+
+    def begun(self, *events, now=NOW, **more):
+        """The numbers of `events`, each of which would begin at once; and what nobody needs to ask for."""
+        numbers = [self.enqueue(event, now=now, begins=True, **more)[0] for event in events]
+        return numbers, list(self.store._begun)
+
+    def test_it_is_what_a_start_would_have_been(self):
+        event = message()
+        self.assertEqual(self.begun(event)[1], [KEY])
+        self.assertEqual((self.states("inbox"), self.states("turn")), (["taken"], ["running"]))
+        self.assertEqual(self.stats().waiting_events, 0)
+        started = self.start()
+        self.assertEqual((started.turn.events, started.turn.attempt, started.more), ((event,), 1, False))
+        self.assertIsNone(self.start(KEY + "x"))
+
+    def test_it_is_handed_out_once(self):
+        self.begun(message())
+        turn = self.start().turn
+        self.assertEqual(self.start().turn.attempt, 2)  # whoever asks again has lost the first
+        self.assertFalse(self.end(turn))
+
+    def test_a_redelivery_begins_nothing(self):
+        event = message()
+        self.begun(event)
+        self.end(self.start().turn)
+        self.assertEqual(self.begun(event), ([None], []))
+
+    def test_what_goes_before_it_is_not_overtaken(self):
+        first, second = message(), message()
+        self.enqueue(first)
+        self.begun(second)
+        self.assertEqual(self.start().turn.events, (first,))
+
+    def test_a_turn_that_is_tried_again_is_left_to_those_who_know_how(self):
+        self.enqueue(message())
+        self.end(self.start().turn, "retry", due_at=NOW)
+        self.assertEqual(self.begun(message())[1], [])
+        self.assertEqual(self.states("turn"), ["retry"])
+
+    def test_nothing_begins_that_has_to_wait(self):
+        for owner in ("human", "paused"):
+            self.owner(owner)
+            self.assertEqual(self.begun(message())[1], [])
+        self.owner("bot")
+        self.end(self.start().turn)
+        self.assertEqual(self.begun(message(), due_at=NOW + 5)[1], [])
+        self.assertEqual(self.begun(Receipt(id="r", address=address(), status="read"), turn=False)[1], [])
+
+    def test_a_full_outbox_lets_it_wait(self):
+        self.post(*map(str, range(20)))
+        self.assertEqual(self.begun(message())[1], [])
+
+    def test_a_stop_lets_it_wait_for_the_next_server(self):
+        self.store = opened(path := self.mktemp())
+        self.begun(message())
+        self.get(self.store.close())
+        self.store = opened(path)
+        self.addCleanup(self.store.close)
+        again = self.start()
+        self.assertEqual((again.failures, again.turn.event.text), (0, "hi"))
+
+
 class EnqueueTests(StoreCase):
     def test_numbers_grow_in_the_order_of_acceptance(self):
         first = self.enqueue(message("1"), message("2"))

@@ -80,6 +80,8 @@ class Arrival(Value, frozen=True, kw_only=True):
     due_at: float | None = None
     """When its turn may start; None for at once."""
     queueing: Queueing = IN_ORDER
+    begins: bool = False
+    """Whether its turn would begin at once: then it is started with the commit, if nothing goes before it."""
 
 
 class Cursor(Value, frozen=True, kw_only=True):

@@ -141,8 +141,12 @@ def start_turn(
     deterministic: bool,
     most_unsent: int,
     queueing: Queueing = IN_ORDER,
+    only_new: bool = False,
 ) -> StartedTurn | NotNow | None:
-    """Start the next turn of a conversation, the one that was begun before any new one."""
+    """Start the next turn of a conversation, the one that was begun before any new one.
+
+    With `only_new` that one is left, and those behind it.
+    """
     conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
     row = _open_turn(db, key)
     events = _oldest_waiting(db, key, queueing.together + 1)
@@ -156,7 +160,7 @@ def start_turn(
         withhold(db, key, now)
         _end_interrupted(db, key, now)
         return None
-    if owner == "paused" or is_still(db, key):
+    if owner == "paused" or is_still(db, key) or (row is not None and only_new):
         return NotNow()
     if row is not None:
         return _gone_on_with(db, server, conversation, row, events, now, deterministic, queueing)
@@ -199,6 +203,14 @@ def _gone_on_with(
         return NotNow()
     again = _started_again(db, server, conversation, row, now, deterministic)
     return _with_superseded(db, again) if interrupts else again
+
+
+def let_wait(db: Database, turns: Sequence[int]) -> None:
+    """Let turns that were started, and that no agent was asked for, be started again."""
+    for turn in turns:
+        db.execute(
+            "UPDATE turn SET state = 'retry', due_at = started_at WHERE id = ? AND state = 'running'", (turn,)
+        )
 
 
 def _open_turn(db: Database, key: str) -> Row | None:

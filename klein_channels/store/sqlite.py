@@ -82,6 +82,7 @@ class SQLiteStore(Tables):
 
     def close(self) -> Deferred[None]:
         """Commit what was asked for, close both connections, let go of the file."""
+        self._let_begun_wait()
         closed = self._committer.close()
         if self._reader is not self._committer:
             closed.addBoth(lambda _: self._reader.close())

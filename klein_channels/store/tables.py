@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 
 from ..errors import StoreFull
 from ..model import Owner, Turn
@@ -42,6 +43,7 @@ from . import (
 from .commit import Work
 from .database import Database
 
+_log = Logger()
 T = TypeVar("T")
 EVENTS_PER_TRANSACTION = 100
 
@@ -57,6 +59,7 @@ class Tables:
         self._max_waiting = max_waiting
         self._max_unsent = max_unsent
         self._waiting = 0
+        self._begun: dict[str, StartedTurn] = {}
 
     def _write(self, work: Work[T], *conversations: str) -> Deferred[T]:
         """Do `work` durably; it changes nothing but `conversations`."""
@@ -72,6 +75,9 @@ class Tables:
         """Store events; a long batch takes several transactions, all of them before this fires."""
         if self._waiting >= self._max_waiting:
             return fail(StoreFull(f"{self._waiting} events wait for their turn"))
+        if len(arrivals) == 1 and arrivals[0].begins and cursor is None and not self.server:
+            begun = self._write(lambda db: self._enqueued_and_begun(db, arrivals, now))
+            return begun.addCallback(self._keep_begun)
         if len(arrivals) <= EVENTS_PER_TRANSACTION:
             return self._write(
                 lambda db: self._enqueued(db, arrivals, now, cursor), *_conversations(arrivals)
@@ -97,6 +103,40 @@ class Tables:
             inbox.move_cursor(db, cursor)
         return numbers
 
+    def _enqueued_and_begun(
+        self, db: Database, arrivals: Sequence[Arrival], now: float
+    ) -> tuple[list[int | None], StartedTurn | NotNow | None]:
+        """Store one event and start its turn, in one transaction."""
+        numbers = self._enqueued(db, arrivals, now, None)
+        if not numbers[0] or numbers[0] < 0:
+            return numbers, None
+        started = inbox.start_turn(
+            db,
+            self.server,
+            arrivals[0].conversation,
+            now,
+            deterministic=False,
+            most_unsent=self._max_unsent,
+            only_new=True,
+        )
+        return numbers, self._counted_out(started)
+
+    def _keep_begun(self, stored: tuple[list[int | None], StartedTurn | NotNow | None]) -> list[int | None]:
+        numbers, started = stored
+        if isinstance(started, StartedTurn):
+            self._begun[started.turn.conversation] = started
+        return numbers
+
+    def _let_begun_wait(self) -> None:
+        """Turns that were started and that nobody came for are started again by the next server."""
+        if self._begun:
+            turns = [started.turn.id for started in self._begun.values()]
+            given_back = self._write(lambda db: inbox.let_wait(db, turns))
+            given_back.addErrback(
+                lambda failure: _log.failure("turns {turns} count as failed", failure, turns=turns)
+            )
+            self._begun.clear()
+
     def cursor(self, name: str) -> Deferred[Cursor | None]:
         """How far the poll of that name has read."""
         return self._read(lambda db: inbox.read_cursor(db, name))
@@ -115,7 +155,10 @@ class Tables:
     def start_turn(
         self, conversation: str, now: float, *, deterministic: bool, queueing: Queueing = IN_ORDER
     ) -> Deferred[StartedTurn | NotNow | None]:
-        """Start the next turn of a conversation."""
+        """Start the next turn of a conversation, or hand out the one that was started as its event came."""
+        begun = self._begun.pop(conversation, None)
+        if begun is not None:
+            return succeed(begun)
         most_unsent = self._max_unsent
         return self._write(
             lambda db: self._counted_out(

@@ -125,8 +125,8 @@ class KillTests(PromiseCase):
 
     def test_between_the_reply_and_its_send(self):
         kit = self.serve(durable=True)
-        # Commits: the event, the start of the turn, its end with the claimed reply; the send would be next.
-        kit.disk.kill_at = lambda number: "after" if number == kit.before + 3 else None
+        # Commits: the event with the start of its turn, the end of it with the claimed reply.
+        kit.disk.kill_at = lambda number: "after" if number == kit.before + 2 else None
         kit.before = kit.disk.commits
         kit.message("hi")
         self.assertEqual(kit.sent, [])
