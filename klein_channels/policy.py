@@ -105,6 +105,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     retention: float = 14 * 86_400.0
     """How long finished events, turns and replies are kept; dedupe keys at least as long as the
     longest `capabilities.redelivery_horizon`."""
+    retention_events: float | None = None
+    """The same for one table alone: events, turns, replies (`retention` if there is none) …"""
+    retention_turns: float | None = None
+    retention_replies: float | None = None
+    retention_dead_letters: float | None = None
+    """… dead letters and the record of the operators (for ever if there is none) …"""
+    retention_audit: float | None = None
+    retention_seen: float | None = None
+    """… and dedupe keys, which no channel's redelivery horizon may exceed."""
     purge_interval: float = 60.0
 
     # Process
@@ -114,7 +123,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Refuse what would stop the service without a word: no threads, no time, no end."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, str):
+            if value is None or isinstance(value, str):
                 continue
             if not math.isfinite(value) or value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
                 raise ValueError(

@@ -44,7 +44,7 @@ from .store.commit import GroupCommitter
 from .store.pauses import Pause
 from .store.sqlite import SQLiteStore
 from .transport import HttpTransport, LiveScreen, shows_growth
-from .upkeep import Upkeep
+from .upkeep import Upkeep, checked_horizon
 
 _log = Logger()
 LAST_WORDS = 1.0
@@ -89,6 +89,7 @@ class ChannelService(MultiService):
         if not channels:
             raise ConfigError("channels: there are none")
         self._resolvers = {channel.name: channel for channel in channels if isinstance(channel, Resolves)}
+        self._horizon = checked_horizon(self.policy, channels)
         self._default = _default_channel(channels, prefix)
         self._agent_spec = agent
         self._store_spec = store
@@ -309,9 +310,8 @@ class ChannelService(MultiService):
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
-        horizon = max(channel.capabilities.redelivery_horizon for channel in self.channels.values())
         self._upkeep = Upkeep(
-            self._store, self.policy, horizon=horizon, wake=self._wake, paused=self._paused, **times
+            self._store, self.policy, horizon=self._horizon, wake=self._wake, paused=self._paused, **times
         )
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
 

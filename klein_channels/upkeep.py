@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -11,9 +11,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .channel import Channel
+from .errors import ConfigError
 from .paused import Paused
 from .policy import Policy
 from .store import STORE_RETRY, Due, Store
+from .store.purging import Cutoffs
 
 _log = Logger()
 DUE_AT_ONCE = 1000
@@ -105,12 +108,38 @@ class Upkeep:
 
     async def _purge_chunks(self) -> None:
         """Delete what is over, chunk by chunk, so that the writer is never held for long."""
-        now, retention = self._now(), self._policy.retention
+        now, policy = self._now(), self._policy
+        kept = policy.retention_seen if policy.retention_seen is not None else policy.retention
         await self._store.close_abandoned(now, now - EXCHANGE_PATIENCE)
-        while await self._store.purge(now - max(retention, self._horizon), now - retention):
+        own = _cutoffs(policy, now)
+        while await self._store.purge(now - max(kept, self._horizon), now - policy.retention, own):
             pass
         await self._store.stats()
 
     def _failed(self, failure: Failure) -> None:
         self.trouble = failure.getErrorMessage()
         _log.error("the store does not answer: {reason}", reason=self.trouble)
+
+
+def _cutoffs(policy: Policy, now: float) -> Cutoffs:
+    """What of each table is over, where its retention is one of its own."""
+    own = {
+        table: getattr(policy, f"retention_{table}")
+        for table in ("events", "turns", "replies", "dead_letters", "audit")
+    }
+    return Cutoffs(**{table: now - kept for table, kept in own.items() if kept is not None})
+
+
+def checked_horizon(policy: Policy, channels: Iterable[Channel]) -> float:
+    """The longest time within which any of `channels` delivers again (seconds).
+
+    Raises `ConfigError` where dedupe keys would be forgotten before it is over.
+    """
+    longest = max(channels, key=lambda channel: channel.capabilities.redelivery_horizon)
+    horizon = longest.capabilities.redelivery_horizon
+    if policy.retention_seen is not None and policy.retention_seen < horizon:
+        raise ConfigError(
+            f"policy: retention_seen: {policy.retention_seen:g} s is less than the {horizon:g} s within which"
+            f" channel {longest.name} may deliver an event again: it would be answered twice"
+        )
+    return horizon

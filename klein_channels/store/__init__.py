@@ -25,6 +25,7 @@ from ..model import (
     Value,
 )
 from .database import Database
+from .purging import NO_OTHERS, Cutoffs
 
 T = TypeVar("T")
 STORE_RETRY = 1.0
@@ -387,8 +388,11 @@ class Store(Protocol):
     def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
         """Let replies expire that travel in answers only and were not fetched; how many exchanges."""
 
-    def purge(self, seen_before: float, finished_before: float) -> Deferred[int]:
-        """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone."""
+    def purge(self, seen_before: float, finished_before: float, own: Cutoffs = NO_OTHERS) -> Deferred[int]:
+        """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone.
+
+        `own` has the times of tables with a retention of their own.
+        """
 
 
 def open_url(url: str) -> tuple[Literal["sqlite", "memory"], str]:

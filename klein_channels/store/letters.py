@@ -12,7 +12,6 @@ from .outbox import OPEN
 from .owners import returning
 from .pauses import not_still
 
-PURGE_CHUNK = 200
 LETTERS = """
     SELECT 'turn' AS kind, id, conversation, ended_at AS at, error FROM turn WHERE state = 'dead'
     UNION ALL
@@ -28,25 +27,6 @@ _NOT_PAUSED = (
 _FOREMOST = (
     "NOT EXISTS (SELECT 1 FROM outbox AS earlier WHERE earlier.conversation = mine.conversation"
     f" AND earlier.state IN {OPEN} AND earlier.id < mine.id)"
-)
-_SEEN = (
-    "DELETE FROM seen WHERE key IN"
-    " (SELECT key FROM seen WHERE key >= x'00000001' AND key < ? AND at < ? LIMIT ?)"
-)
-_SEEN_UNTIMED = (
-    "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE key < x'00000001' AND at < ? LIMIT ?)"
-)
-_FINISHED = (
-    "DELETE FROM turn WHERE id IN (SELECT id FROM turn WHERE started_at < ?"
-    " AND state IN ('done', 'withheld', 'discarded', 'superseded') ORDER BY id LIMIT ?)",
-    "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ?"
-    " AND state IN ('sent', 'withheld', 'withdrawn', 'expired', 'discarded') ORDER BY id LIMIT ?)",
-    "DELETE FROM exchange WHERE (conversation, event) IN (SELECT conversation, event FROM exchange"
-    " WHERE at < ? AND state IN ('answered', 'closed') LIMIT ?)",
-    # An event stays as long as the turn that took it.
-    "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < ? AND (state IN"
-    " ('observed', 'withheld', 'rejected') OR (state = 'taken' AND NOT EXISTS"
-    " (SELECT 1 FROM turn WHERE turn.id = inbox.turn))) ORDER BY id LIMIT ?)",
 )
 
 
@@ -161,16 +141,6 @@ def stats(db: Database) -> Stats:
         dead_letters=dead["count"],
         oldest=events["oldest"],
     )
-
-
-def purge(db: Database, seen_hour: bytes, seen_before: float, finished_before: float) -> int:
-    """Delete one chunk of what is over; how many rows went."""
-    overs: tuple[tuple[str, tuple[object, ...]], ...] = (
-        (_SEEN, (seen_hour, seen_before)),
-        (_SEEN_UNTIMED, (seen_before,)),
-        *((query, (finished_before,)) for query in _FINISHED),
-    )
-    return sum(db.execute(query, (*values, PURGE_CHUNK)).rowcount for query, values in overs)
 
 
 def named(letter_id: str) -> tuple[str, int]:

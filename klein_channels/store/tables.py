@@ -37,11 +37,13 @@ from . import (
     letters,
     outbox,
     owners,
+    purging,
     streams,
     superseding,
 )
 from .commit import Work
 from .database import Database
+from .purging import NO_OTHERS, Cutoffs
 
 _log = Logger()
 T = TypeVar("T")
@@ -315,9 +317,11 @@ class Tables:
 
         return self._read(letters.stats).addCallback(correct)
 
-    def purge(self, seen_before: float, finished_before: float) -> Deferred[int]:
+    def purge(self, seen_before: float, finished_before: float, own: Cutoffs = NO_OTHERS) -> Deferred[int]:
         """Delete one chunk of what is over."""
-        return self._write(lambda db: letters.purge(db, hour_of(seen_before), seen_before, finished_before))
+        return self._write(
+            lambda db: purging.purge(db, hour_of(seen_before), seen_before, finished_before, own)
+        )
 
 
 def hour_of(timestamp: float) -> bytes:
