@@ -28,7 +28,7 @@ TOLERANCE = 1e-6
 """Seconds by which a time may be missed: floats of today's times are no finer."""
 
 
-class AccountState(Value, frozen=True, kw_only=True):
+class AccountState(Value, frozen=True, kw_only=True, omit_defaults=False):
     """One account as operators see it; `alert` is true until something was sent again."""
 
     channel: str

@@ -103,6 +103,10 @@ class Deliveries:
         if not self._lanes.stopped and not self._lanes.is_busy(key):
             self.signs.show_typing(key, address, on)
 
+    def time_waits(self, waited: Callable[[str, float], None]) -> None:
+        """Tell `waited` how long each conversation had to wait for its account, or for a place."""
+        self._lanes.time_waits(self._clock.seconds, waited)
+
     def accounts(self) -> list[AccountState]:
         """Every account that was sent from since the start, as operators see it."""
         steady, ahead = self._clock.seconds(), self._now() - self._clock.seconds()

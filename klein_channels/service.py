@@ -34,7 +34,7 @@ from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
 from .model import JSON, Address, AnyEvent, Message, Owner
 from .observers import Observer, Observers
-from .operations import Operations
+from .operations import Operations, as_json
 from .paused import Paused
 from .policy import Policy
 from .polling import Polling
@@ -200,10 +200,8 @@ class ChannelService(MultiService):
         return self._paused.now() if self._started else []
 
     def accounts(self) -> list[JSON]:
-        """The channels, and what is known of their accounts."""
-        return [
-            {"channel": name, "type": channel.options.type or name} for name, channel in self.channels.items()
-        ]
+        """The accounts that were sent from since the start, and how they are."""
+        return [as_json(account) for account in self._deliveries.accounts()] if self._started else []
 
     # -- starting and stopping
 
@@ -279,6 +277,10 @@ class ChannelService(MultiService):
             settled=self._settled,
             **times,
         )
+        if self._meter is not UNCOUNTED:
+            self._deliveries.time_waits(
+                lambda key, seconds: self._meter.waited("rate_limit", Address.parse(key).channel, seconds)
+            )
         self._paused = Paused(self._store, self._now)
         self._exchanges = Exchanges(self._store, let_go=self._deliveries.wake, **times)
         self._conversations = Conversations(

@@ -267,6 +267,16 @@ class OrderTests(AdminCase):
         self.refused("PUT", "/dead-letters/reply-9", {"content": {}}, 404)
         self.assertEqual(self.asked("PUT", V1 + "/pause", {}).status, 405)
 
+    def test_accounts_and_how_they_are(self):
+        kit = self.served()
+        self.assertEqual(self.get("/accounts")["accounts"], [])
+        self.assertEqual(self.get("/accounts")["channels"], [{"channel": "facebook", "type": "facebook"}])
+        kit.graph.answers(refusal(190, "Error validating access token", 463))
+        kit.message("hi")
+        (account,) = self.get("/accounts")["accounts"]
+        self.assertEqual((account["account"], account["state"], account["alert"]), (PAGE, "paused", True))
+        self.assertGreater(account["until"], kit.clock.seconds())
+
     def test_conversations_and_their_owners(self):
         kit = self.served()
         kit.message("hi")

@@ -61,7 +61,7 @@ class Administered(Protocol):
         """What is paused, as this process knows it."""
 
     def accounts(self) -> list[JSON]:
-        """Its accounts and how they are, as JSON."""
+        """The accounts that were sent from, and how they are, as JSON."""
 
 
 class _Order(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -200,7 +200,14 @@ class Admin:
         }
 
     async def _accounts(self, operations: Operations, asked: _Asked) -> JSON:
-        return {"accounts": self._service.accounts()}
+        return {
+            "channels": [
+                {"channel": name, "type": channel.options.type or name}
+                for name, channel in self._service.channels.items()
+            ],
+            "accounts": self._service.accounts(),
+            "pauses": as_json(await operations.pauses()),
+        }
 
     async def _pauses(self, operations: Operations, asked: _Asked) -> JSON:
         return {"pauses": as_json(await operations.pauses())}
