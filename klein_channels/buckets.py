@@ -64,6 +64,10 @@ class Buckets:
             self._full_at.clear()
         self._latest = now
 
+    def refill(self, name: object) -> None:
+        """Let a bucket be full."""
+        self._full_at.pop(name, None)
+
     def _forget(self, now: float) -> None:
         """Forget full buckets and, where these are few, the fuller half of the others."""
         used = sorted(

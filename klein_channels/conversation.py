@@ -26,6 +26,7 @@ from .interruptions import Interrupted, Interruptions
 from .lanes import Lanes
 from .live import GrowingText, Screen
 from .logs import Throttle, presentable
+from .loops import LoopGuard
 from .meter import UNCOUNTED, Meter
 from .model import Address, AnyEvent, Message, Text, Turn
 from .policy import Policy
@@ -93,6 +94,7 @@ class Conversations:
         self._lanes = Lanes(self._work, most, self._stumbled)
         self._queueing = {name: queueing_of(channel, policy) for name, channel in channels.items()}
         self._interruptions = Interruptions(store, now)
+        self._loops = LoopGuard(store, policy, now)
         self._held_up: set[str] = set()
         self._soon: dict[str, IDelayedCall] = {}
         self._meter = meter
@@ -155,6 +157,8 @@ class Conversations:
             for event in started.released:
                 self._answer_ready(key, event)
         await self._run(started)
+        if started.turn.attempt == 1 and self._loops.too_many(key):
+            await self._loops.pause(key)
         return started.more
 
     def _wait(self, key: str, held: NotNow) -> None:

@@ -277,7 +277,7 @@ class Intake:
             conversation=key,
             dedupe=dedupe_key(event, stable_timestamps=channel.capabilities.stable_timestamps),
             turn=turn,
-            by_person=isinstance(event, PersonEvent) and not event.observe_only,
+            by_person=isinstance(event, PersonEvent) and not event.observe_only and not _is_bots(event),
             owner="human" if by_human else owner,
             owner_until=owner_until(channel.options, self._now()) if by_human else None,
             implied=by_human,
@@ -377,7 +377,13 @@ def _malformed(channel: Channel, request: WebhookRequest, reason: str) -> Unknow
 
 def is_turn(event: AnyEvent, options: ChannelOptions) -> bool:
     """Whether an agent answers `event`."""
-    return not event.observe_only and (event.kind in TURN_KINDS or event.kind in options.turns)
+    wanted = event.kind in TURN_KINDS or event.kind in options.turns
+    return wanted and not event.observe_only and not _is_bots(event)
+
+
+def _is_bots(event: AnyEvent) -> bool:
+    """Whether another bot is behind an event: two that answer each other never end."""
+    return isinstance(event, PersonEvent) and event.sender is not None and event.sender.is_bot
 
 
 def takes_over(echo: Echo, options: ChannelOptions) -> bool:

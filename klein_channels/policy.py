@@ -14,6 +14,7 @@ _MAY_BE_ZERO = frozenset(
         "stuck_threads",
         "sender_rate",
         "channel_rate",
+        "loop_turns",
         "typing_after",
         "typing_cancel",
         "retry_patience",
@@ -55,6 +56,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     channel_burst: int = 1000
     channel_rate: float = 0.0
     """The same for a whole channel."""
+    loop_turns: int = 1000
+    """Turns of one conversation within `loop_window` that are taken for two bots which answer each other:
+    it rests for `loop_pause`. 0 for no such guard."""
+    loop_window: float = 3600.0
+    loop_pause: float = 3600.0
     max_turns: int = 10_000
     """Conversations that may be at work at once, for agents that need no thread."""
     agent_threads: int = 10

@@ -90,6 +90,7 @@ class ConversationCase(SynchronousTestCase):
         stuck_thread_patience=300.0,
         apology="Sorry.",
         max_turns=3,
+        loop_turns=0,
         typing_after=1.0,
         typing_every=15.0,
     )

@@ -347,6 +347,9 @@ class Store(Protocol):
         What waits there when a human takes it is withheld for good.
         """
 
+    def rest(self, conversation: str, now: float, until: float) -> Deferred[bool]:
+        """Pause a conversation of the bot's until a time; False if it is somebody else's."""
+
     def return_owners(self, now: float, limit: int) -> Deferred[Due]:
         """Give the bot back what was somebody's for a time that is over; who may go on."""
 

@@ -45,6 +45,16 @@ def set_owner(db: Database, key: str, owner: Owner, until: float | None, now: fl
         withhold(db, key, now)
 
 
+def rest(db: Database, key: str, now: float, until: float) -> bool:
+    """Let a conversation of the bot's rest until a time; False if it is somebody else's."""
+    rests = db.execute(
+        "UPDATE conversation SET owner = 'paused', owner_until = ? WHERE key = ?"
+        " AND (owner = 'bot' OR owner_until <= ?)",
+        (until, key, now),
+    )
+    return rests.rowcount == 1
+
+
 def withhold(db: Database, key: str, now: float) -> None:
     """Keep from the bot what waits here for it, and what it has not said yet."""
     for statement in (*_TAKEN_TURNS, _TAKEN_REPLIES):

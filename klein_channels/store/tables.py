@@ -266,6 +266,10 @@ class Tables:
         """Give a conversation to the bot, a human or nobody."""
         return self._write(lambda db: owners.set_owner(db, conversation, owner, until, now), conversation)
 
+    def rest(self, conversation: str, now: float, until: float) -> Deferred[bool]:
+        """Pause a conversation of the bot's until a time."""
+        return self._write(lambda db: owners.rest(db, conversation, now, until), conversation)
+
     def return_owners(self, now: float, limit: int) -> Deferred[Due]:
         """Give the bot back what was somebody's for a time that is over."""
         return self._write(lambda db: owners.return_owners(db, now, limit))

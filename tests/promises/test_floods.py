@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from klein_channels.channel import ChannelOptions
+from klein_channels.model import Address, Handoff, MessageReceived, Received, Sender
 from klein_channels.policy import Policy
-from klein_channels.testing.memory import PERSON, messenger, webhook
+from klein_channels.testing.memory import PERSON, conversation, messenger, webhook
 
 from .case import HeldAgent, PromiseCase
 
@@ -174,3 +175,64 @@ class RejectTests(PromiseCase):
         kit.message("a")
         kit.message("b")
         self.assertEqual(kit.sent, [])
+
+
+class LoopTests(PromiseCase):
+    policy = Policy(loop_turns=5, loop_window=100.0, loop_pause=50.0)
+
+    def looping(self, turns):
+        self.kit = self.serve(policy=self.policy)
+        with self.captured() as logged:
+            for number in range(turns):
+                self.kit.message(f"{number}")
+        return [event for event in logged if "two bots" in event["log_format"]]
+
+    def test_a_conversation_that_does_not_end_is_paused_and_the_operator_told(self):
+        told = self.looping(9)
+        self.assertEqual(len(told), 1)
+        self.assertEqual((told[0]["log_level"].name, told[0]["key"]), ("critical", conversation()))
+        self.assertEqual(len(self.kit.turns()), 6)
+
+    def test_nothing_of_it_is_lost(self):
+        self.looping(9)
+        self.kit.advance(60)
+        self.assertEqual(self.kit.sent, [f"re: {number}" for number in range(9)])
+
+    def test_it_goes_on_when_it_is_given_back(self):
+        self.looping(9)
+        self.successResultOf(self.kit.service.set_owner(conversation(), "bot"))
+        self.kit.advance(2)
+        self.assertEqual(len(self.kit.sent), 9)
+
+    def test_people_are_not_taken_for_bots(self):
+        kit = self.serve(policy=self.policy)
+        for number in range(12):
+            kit.message(f"{number}")
+            kit.advance(20)
+        self.assertEqual((len(kit.sent), set(kit.turns())), (12, {"done"}))
+
+    def test_another_conversation_goes_on(self):
+        self.looping(9)
+        self.kit.message("hi", person=OTHER)
+        self.kit.advance(5)
+        self.assertEqual(self.kit.sent_to(OTHER), ["re: hi"])
+
+    def test_a_human_keeps_the_conversation(self):
+        async def handing_over(event):
+            return ["a human comes", Handoff()] if event.text == "5" else f"re: {event.text}"
+
+        kit = self.serve(handing_over, policy=self.policy)
+        for number in range(9):
+            kit.message(f"{number}")
+        kit.advance(100)
+        self.assertEqual(kit.rows("SELECT owner FROM conversation"), [("human",)])
+
+    def test_another_bot_is_never_answered(self):
+        heard = []
+        kit = self.serve(observers=[heard.append])
+        event = MessageReceived(
+            id="b1", address=Address.parse(conversation()), text="beep", sender=Sender(id="9", is_bot=True)
+        )
+        kit.channel.parse = lambda request: Received(events=(event,))
+        self.assertEqual(kit.message("beep"), 200)
+        self.assertEqual((heard, kit.turns()), ([event], []))
