@@ -35,6 +35,7 @@ from .model import (
     Outcome,
     Outgoing,
     Received,
+    Sent,
     Value,
     WebhookRequest,
     WebhookResponse,
@@ -96,6 +97,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Seconds for which the platform shows that an answer is being written."""
     edit_interval: float = 0.0
     """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
+    socket_patience: float = 30.0
+    """Seconds for which a reply waits for a socket that is gone to come back; then it expires."""
     retry_patience: float | None = None
     """Seconds within which a reply may be sent, where the platform has a window of its own."""
     rates: tuple[Rate, ...] = ()
@@ -303,6 +306,69 @@ class ShowsControls(Protocol):
 
     def part_for(self, control: AnyControl) -> AnyPart | None:
         """What tells it, as a part that follows the agent's words; None for what it need not know."""
+
+
+class Fed(Value, frozen=True, kw_only=True):
+    """What a session makes of a frame, of time or of an end: events to be stored, frames to be sent."""
+
+    events: tuple[AnyEvent, ...] = ()
+    frames: tuple[str | bytes, ...] = ()
+    interrupted: bool = False
+    """Whether the person broke in: the turn that is at work ends, and nothing more of it is said."""
+    close: int | None = None
+    """The code to close the socket with, behind `frames`."""
+
+
+class Said(Value, frozen=True, kw_only=True):
+    """What a session makes of something that is said: frames, and what has become of it by that."""
+
+    frames: tuple[str | bytes, ...] = ()
+    outcome: Outcome = Sent()
+
+
+class Session(Protocol):
+    """One socket without the socket: what its frames mean, and which frames say something.
+
+    It opens nothing and waits for nothing, and remembers what was said on this one socket.
+    """
+
+    @property
+    def address(self) -> Address | None:
+        """Where what is said here is heard; None as long as the other side did not say."""
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `tick` is to be called."""
+
+    def feed(self, frame: str | bytes, now: float) -> Fed:
+        """What a frame of the other side means; whatever it holds, it is no accident."""
+
+    def tick(self, now: float) -> Fed:
+        """The time of `wake_at` has come."""
+
+    def render(self, outgoing: Outgoing) -> Said:
+        """Say the part of `outgoing`, or, if it is `partial`, what was not yet said of it.
+
+        What began as a partial comes again under the same id when it is whole, with the name of this
+        socket as what it `replaces`; `Refused` where it did not begin here.
+        """
+
+    def hush(self, cause: str) -> None:
+        """Say nothing more of the answer to the event with that id."""
+
+    def ended(self, now: float) -> Fed:
+        """The socket is closed."""
+
+
+@runtime_checkable
+class Sockets(Protocol):
+    """A platform that talks over a socket, which it opens: each frame goes through a `Session`.
+
+    `verify` proves the handshake as well: a GET whose `url` begins with ``ws``.
+    """
+
+    def session(self, request: WebhookRequest, name: str) -> Session:
+        """A session for the verified handshake `request`; `name` is of this one socket in all the world."""
 
 
 @runtime_checkable

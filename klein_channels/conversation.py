@@ -20,11 +20,11 @@ from twisted.python.failure import Failure
 
 from .admission import queueing_of
 from .agents import AgentBackend, HasThreads
-from .channel import Answers, Channel, PacesEdits, able
+from .channel import Answers, Channel, PacesEdits, Sockets, able
 from .errors import AgentError, AgentTimeout, AgentUnreachable, StoreError
 from .interruptions import Interrupted, Interruptions
 from .lanes import Lanes
-from .live import GrowingText, Screen
+from .live import Growing, GrowingText, Mouth, Screen, SpokenText
 from .logs import Throttle, presentable
 from .loops import LoopGuard
 from .meter import UNCOUNTED, Meter
@@ -76,6 +76,7 @@ class Conversations:
         may_claim: Callable[[str], bool] = lambda key: False,
         meter: Meter = UNCOUNTED,
         instead: Instead = lambda started, channel: None,
+        mouth: Mouth | None = None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -89,6 +90,8 @@ class Conversations:
         self._screen_of = screen_of
         self._answer_ready = answer_ready
         self._may_claim = may_claim
+        self._mouth = mouth
+        self._at_work: dict[str, _AtWork] = {}
         self._threads = agent if isinstance(agent, HasThreads) else None
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
@@ -120,6 +123,20 @@ class Conversations:
         """What held up the next turn here may be gone: a full outbox, an owner."""
         if key in self._held_up:
             self.wake(key)
+
+    def interrupt(self, key: str, heard: str) -> tuple[str, ...]:
+        """A person broke in: end the turn at work there as it is; the ids of the events that it answered.
+
+        The agent is cancelled. What grew of its answer is stored as what was `heard`.
+        """
+        at_work = self._at_work.get(key)
+        if at_work is None:
+            return ()
+        at_work.heard = heard
+        at_work.speech.interrupt()
+        if at_work.answer is not None:
+            at_work.answer.cancel()
+        return tuple(event.id for event in at_work.started.turn.events)
 
     def stop(self) -> Deferred[None]:
         """Start no more turns; fires when those at work have ended. They may be cancelled by `give_up`."""
@@ -190,6 +207,7 @@ class Conversations:
                 self._replies_committed(started.turn.conversation)
             await self._end(started, EndOfTurn(state="done"))
             return
+        grow, stream = self._grower(channel, started.address)
         speech = Speech(
             self._store,
             channel,
@@ -197,10 +215,12 @@ class Conversations:
             self._now,
             committed=self._replies_committed,
             show_typing=lambda on: self._show_typing(started.turn.conversation, started, on),
-            grow=self._grower(channel),
+            grow=grow,
+            stream=stream,
             deterministic=self._agent.deterministic,
         )
-        answering = self._answered(started, channel, speech)
+        at_work = self._at_work[started.turn.conversation] = _AtWork(started, speech)
+        answering = self._answered(at_work, channel, speech)
         if self._queueing[channel.name].double_texting == "interrupt":
             answering = self._interruptions.until_interrupted(started.turn, speech, answering)
         try:
@@ -217,6 +237,8 @@ class Conversations:
             raise
         else:
             await self._end(started, end)
+        finally:
+            del self._at_work[started.turn.conversation]
         await self._thread_back(started.turn)
 
     async def _break_off(self, started: StartedTurn, speech: Speech) -> None:
@@ -229,11 +251,17 @@ class Conversations:
             _log.error("what is seen of turn {turn} cannot be noted: {error}", turn=turn.id, error=error)
         self._lanes.wake(turn.conversation)
 
-    def _grower(self, channel: Channel) -> Callable[[Claim], GrowingText] | None:
-        """What shows texts as they grow, where the platform can."""
+    def _grower(
+        self, channel: Channel, address: Address
+    ) -> tuple[Callable[[Claim], Growing] | None, str | None]:
+        """What shows texts as they grow, where the platform can, and what they will be called."""
+        mouth = self._mouth
+        if mouth is not None and able(channel, Sockets):
+            name = mouth.name(address)
+            return (lambda claim: SpokenText(claim, mouth, self._now)) if name else None, name
         screen = self._screen_of(channel)
         if screen is None:
-            return None
+            return None, None
         times: dict[str, Any] = {"clock": self._clock, "now": self._now}
 
         def grow(claim: Claim) -> GrowingText:
@@ -242,18 +270,33 @@ class Conversations:
                 interval = channel.edit_interval(claim.address)
             return GrowingText(claim, screen, self._store, channel.capabilities, interval=interval, **times)
 
-        return grow
+        return grow, None
 
-    async def _answered(self, started: StartedTurn, channel: Channel, speech: Speech) -> EndOfTurn:
+    async def _answered(self, at_work: _AtWork, channel: Channel, speech: Speech) -> EndOfTurn:
         """Ask the agent; how the turn ends."""
+        started = at_work.started
         typing = self._start_typing(started, speech)
         try:
             turn = await self._prepared(started, channel)
-            return await speech.end(await self._fenced(self._agent.answer(turn, speech.say)))
-        except (StoreError, TurnLost):
+            if at_work.heard is not None:
+                return speech.cut_off(at_work.heard)
+            at_work.answer = self._fenced(self._agent.answer(turn, speech.say))
+            answer = await at_work.answer
+            if at_work.heard is not None:
+                return speech.cut_off(at_work.heard)
+            return await speech.end(answer)
+        except TurnLost:
+            if at_work.heard is None:
+                raise
+            return speech.cut_off(at_work.heard)
+        except StoreError:
             raise
         except CancelledError as error:
-            if self._lanes.stopped or speech.is_interrupted:
+            if self._lanes.stopped:
+                raise
+            if at_work.heard is not None:
+                return speech.cut_off(at_work.heard)
+            if speech.is_interrupted:
                 raise
             return self._failed(started, error)
         except Exception as error:
@@ -400,6 +443,16 @@ class Conversations:
 
         call.append(self._clock.callLater(self._policy.typing_after, show))
         return stop
+
+
+class _AtWork:
+    """A turn that the agent answers; `heard` is set when a person breaks in."""
+
+    def __init__(self, started: StartedTurn, speech: Speech) -> None:
+        self.started = started
+        self.speech = speech
+        self.answer: Deferred[Any] | None = None
+        self.heard: str | None = None
 
 
 def _ordinary(failure: Failure) -> Failure:

@@ -115,8 +115,21 @@ class Intake:
             return succeed(self._refused(channel, request, error))
         return self._accept(channel, request, now)
 
-    def take(self, channel: Channel, events: Sequence[AnyEvent], cursor: Cursor) -> Deferred[bool]:
-        """Store what a poll brought with how far it has read; whether that is durable. Never fails."""
+    def refusal(self, channel: Channel, request: WebhookRequest) -> WebhookResponse | None:
+        """The answer to the handshake of a socket that is not authentic; None for one that is."""
+        try:
+            channel.verify(request, self._now())
+        except VerificationError as error:
+            return self._refused(channel, request, error)
+        return None
+
+    def take(
+        self, channel: Channel, events: Sequence[AnyEvent], cursor: Cursor | None = None
+    ) -> Deferred[bool]:
+        """Store what a poll or a socket brought; whether that is durable. Never fails.
+
+        A poll's `cursor`, how far it has read, is moved with it.
+        """
         if self._refuses(events):
             self._meter.rejected(channel.name, "paused")
             return succeed(False)

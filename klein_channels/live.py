@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from .channel import Capabilities
 from .errors import StoreError
 from .fit import fit
-from .model import AnyPart, Message, Outcome, Outgoing, Retry, Sent, Text, UnknownOutcome
+from .model import Address, AnyPart, Message, Outcome, Outgoing, Retry, Sent, Text, UnknownOutcome
 from .store import Claim, Store
 
 _log = Logger()
@@ -32,6 +32,73 @@ class Screen(Protocol):
 
     def extend(self, outgoing: Outgoing, name: str, piece: str) -> Deferred[Outcome]:
         """Show all of it, `piece` being what is new."""
+
+
+class Growing(Protocol):
+    """One text of one turn on its way."""
+
+    @property
+    def seen(self) -> str:
+        """What of it was shown."""
+
+    def feed(self, text: str) -> None:
+        """The text is `text` now."""
+
+    def stop(self) -> None:
+        """Show nothing more."""
+
+    async def settled(self) -> None:
+        """Show nothing more, and wait for what is under way: the final text must come after it."""
+
+
+class Mouth(Protocol):
+    """Says a text that grows as it grows: what was said stays said."""
+
+    def name(self, address: Address) -> str | None:
+        """What the text will be called there; None where nobody would hear it."""
+
+    def utter(self, outgoing: Outgoing) -> None:
+        """Say, at once, what was not yet said of it."""
+
+
+class SpokenText:
+    """One text of one turn that is said while it grows, without pace and without waiting."""
+
+    def __init__(self, claim: Claim, mouth: Mouth, now: Callable[[], float]) -> None:
+        self._claim = claim
+        self._mouth = mouth
+        self._now = now
+        self._over = False
+        self.seen = ""
+        """What of it was said."""
+
+    def feed(self, text: str) -> None:
+        """Say what is new in `text`."""
+        if not self._over:
+            self.seen = text
+            part = Text(text=text, format="markdown")
+            self._mouth.utter(outgoing_of(self._claim, part, self._now(), partial=True))
+
+    def stop(self) -> None:
+        """Say nothing more."""
+        self._over = True
+
+    async def settled(self) -> None:
+        """Say nothing more; nothing is ever under way."""
+        self._over = True
+
+
+def outgoing_of(claim: Claim, part: AnyPart, now: float, *, partial: bool = False) -> Outgoing:
+    """What is sent of a row that grows."""
+    return Outgoing(
+        id=claim.id,
+        address=claim.address,
+        part=part,
+        context=claim.context,
+        cause=claim.cause,
+        now=now,
+        partial=partial,
+    )
 
 
 class GrowingText:
@@ -110,15 +177,7 @@ class GrowingText:
         part = self._part()
         assert part is not None, "_go_on looked"
         text = self._text
-        outgoing = Outgoing(
-            id=self._claim.id,
-            address=self._claim.address,
-            part=part,
-            context=self._claim.context,
-            cause=self._claim.cause,
-            now=self._now(),
-            partial=True,
-        )
+        outgoing = outgoing_of(self._claim, part, self._now(), partial=True)
         if self._name is None:
             await self._opened(await self._screen.open(outgoing))
         else:

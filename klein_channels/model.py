@@ -141,6 +141,8 @@ class PersonEvent(Event, frozen=True, kw_only=True):
     """An event with a person behind it."""
 
     sender: Sender | None = None
+    heard: str | None = None
+    """What the person had heard of our last words on breaking in; None for who did not break in."""
 
 
 class MessageReceived(PersonEvent, tag="message", frozen=True, kw_only=True):
@@ -256,6 +258,12 @@ class Dtmf(PersonEvent, tag="dtmf", frozen=True, kw_only=True):
         return self.digits
 
 
+class Interrupted(PersonEvent, tag="interrupted", frozen=True, kw_only=True):
+    """A person broke in while we spoke, `after` seconds, and had `heard` so much."""
+
+    after: float | None = None
+
+
 class FormAnswered(PersonEvent, tag="form_answered", frozen=True, kw_only=True):
     """A form of ours was filled in."""
 
@@ -319,6 +327,7 @@ AnyEvent: TypeAlias = (
     | CallStarted
     | CallEnded
     | Dtmf
+    | Interrupted
     | FormAnswered
     | OrderPlaced
     | AccountLinked
@@ -636,6 +645,8 @@ class Refused(Value, frozen=True, kw_only=True):
     reason: str
     scope: Scope = "message"
     pace: Pace | None = None
+    expired: bool = False
+    """Whether its time is over, rather than that anything is wrong: nobody need look at it."""
 
 
 class UnknownOutcome(Value, frozen=True, kw_only=True):

@@ -37,6 +37,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_deadline: float = 30.0
     idle_timeout: float = 60.0
     max_connections_per_address: int = 1000
+    socket_message: int = 1 << 16
+    """Bytes of one message that comes over a socket."""
+    socket_queue: int = 1 << 18
+    """Bytes that a socket may owe to its other side, which takes them too slowly; then it is closed."""
+    socket_ping: float = 20.0
+    """Seconds between two pings of a socket."""
+    socket_idle: float = 60.0
+    """Seconds of silence, pongs included, after which a socket is torn down."""
     ack_deadline: float = 10.0
     """How long a webhook waits for its commit before it is answered 503."""
 

@@ -32,13 +32,14 @@ from .live import Screen
 from .logs import install_redaction
 from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
-from .model import JSON, Address, AnyEvent, Message, Owner
+from .model import JSON, Address, AnyEvent, Message, Owner, WebhookRequest, WebhookResponse
 from .observers import Observer, Observers
 from .operations import Operations, as_json
 from .paused import Paused
 from .policy import Policy
 from .polling import Polling
 from .replies import read_reply
+from .sockets import OpenSockets
 from .store import Arrival, Due, Reply, StartedTurn, Store, open_url
 from .store.commit import GroupCommitter
 from .store.pauses import Pause
@@ -269,9 +270,16 @@ class ChannelService(MultiService):
         self._observers = Observers(observers, self.policy, **times)
         transport = HttpTransport(self.channels, self._http, self.policy)
         self._transport = transport
+        self._sockets = OpenSockets(
+            transport,
+            list(self.channels.values()),
+            stores=lambda *what: self._intake.take(*what),  # noqa: PLW0108  (made below)
+            interrupts=lambda *what: self._conversations.interrupt(*what),  # noqa: PLW0108
+            **times,
+        )
         self._deliveries = Deliveries(
             self._store,
-            self._metered(transport),
+            self._metered(self._sockets),
             self.policy,
             jitter=self._jitter,
             settled=self._settled,
@@ -296,6 +304,7 @@ class ChannelService(MultiService):
             may_claim=self._deliveries.would_send,
             meter=self._meter,
             instead=self._in_maintenance,
+            mouth=self._sockets,
             **times,
         )
         self._intake = Intake(
@@ -360,6 +369,7 @@ class ChannelService(MultiService):
             self._administration.stop()
         self._polls.stop()
         await self._drained()
+        await self._within(self._sockets.stop(), LAST_WORDS / 2)
         if self._site is not None:
             self._site.abort()
         if isinstance(self._backend, HasThreads):
@@ -370,7 +380,7 @@ class ChannelService(MultiService):
 
     async def _drained(self) -> None:
         """Let turns end and their replies go out, then give up what does not."""
-        ends = self.reactor.seconds() + self.policy.drain - 3 * LAST_WORDS
+        ends = self.reactor.seconds() + self.policy.drain - 3.5 * LAST_WORDS
         for part in (self._conversations, self._deliveries):
             await self._within(part.stop(), max(ends - self.reactor.seconds(), 0.0))
             part.give_up()
@@ -471,7 +481,18 @@ class ChannelService(MultiService):
                 ready=self.not_ready,
                 meter=self._meter,
             )
+            self._webhooks.take_sockets(self, self.reactor)
         return self._webhooks
+
+    def refusal(self, channel: Channel, request: WebhookRequest) -> WebhookResponse | None:
+        """The answer to the handshake of a socket that is not let in; what `web` calls."""
+        if self._draining or not self._started:
+            return WebhookResponse(status=503, body=b"Service Unavailable")
+        return self._intake.refusal(channel, request)
+
+    def opened(self, channel: Channel, request: WebhookRequest, name: str, wire: Any) -> Any:
+        """Take a socket that was let in; what `web` calls."""
+        return self._sockets.opened(channel, request, name, wire)
 
     def receive(self, channel: Channel, request: Any) -> Any:
         """Take in one webhook; what `web` calls."""
@@ -485,7 +506,7 @@ class ChannelService(MultiService):
         self._meter.acknowledged(channel, self.reactor.seconds() - began)
         return response
 
-    def _metered(self, transport: HttpTransport) -> Transport:
+    def _metered(self, transport: Transport) -> Transport:
         if self._meter is UNCOUNTED:
             return transport
         return MeteredTransport(transport, self._meter, self.reactor.seconds)

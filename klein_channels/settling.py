@@ -79,7 +79,7 @@ class Settling:
         if outcome.scope == "message" and claim.replaces is not None:
             return Settlement(state="waiting", due_at=self._now(), error=reason, anew=True)
         if outcome.scope == "message":
-            return Settlement(state="dead", error=reason)
+            return Settlement(state="expired" if outcome.expired else "dead", error=reason)
         if outcome.scope == "conversation":
             return Settlement(state="held", due_at=claim.first_at + self._patience(claim), error=reason)
         until = self._now() + self._policy.account_probe

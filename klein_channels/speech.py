@@ -12,7 +12,7 @@ from .channel import Answers, Channel, ShowsControls, able, owner_until
 from .errors import KleinChannelsError
 from .fit import fit
 from .interpreter import looks_structured
-from .live import GrowingText
+from .live import Growing
 from .markdown import end_of_settled
 from .model import (
     AnyControl,
@@ -50,8 +50,8 @@ class Speech:
     """Turns replies into rows, and obeys controls.
 
     `committed(key)` is called when rows are durable, `show_typing(on)` when the agent asks for it.
-    A text that comes in pieces is shown as it grows where `grow` makes that possible; elsewhere its
-    paragraphs are said one by one.
+    A text that comes in pieces is shown as it grows where `grow` makes that possible, under the name
+    `stream` where that is known before; elsewhere its paragraphs are said one by one.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Speech:
         *,
         committed: Callable[[str], None] = lambda key: None,
         show_typing: Callable[[bool], None] = lambda on: None,
-        grow: Callable[[Claim], GrowingText] | None = None,
+        grow: Callable[[Claim], Growing] | None = None,
+        stream: str | None = None,
         deterministic: bool = False,
     ) -> None:
         self._store = store
@@ -75,7 +76,8 @@ class Speech:
         self._attempt = 0 if deterministic else started.turn.attempt
         self._ordinal = 0
         self._grow = grow
-        self._growing: GrowingText | None = None
+        self._growing: Growing | None = None
+        self._stream = stream
         self._takes_stream = started.turn.attempt > 1
         self._streamed = False
         self._by_answer = able(channel, Answers)
@@ -134,6 +136,19 @@ class Speech:
             streamed=self._streamed,
         )
 
+    def cut_off(self, heard: str) -> EndOfTurn:
+        """The end of a turn into which a person broke; of what grew, what they heard is what was said."""
+        message = Message(parts=(Text(text=clean(heard)),))
+        replies = self.rows(message) if self._streamed and self._takes_stream and heard.strip() else ()
+        return EndOfTurn(
+            state="done",
+            replies=replies,
+            remember=self._remember,
+            owner=self._owner,
+            # Perhaps it was about to grow: nothing may be left open behind it.
+            streamed=True,
+        )
+
     def hush(self) -> None:
         """Show nothing more: the turn did not end well."""
         if self._growing is not None:
@@ -162,7 +177,7 @@ class Speech:
         text = "".join(self._deltas)
         if self._growing is None and text.strip():
             # Pieces are never stored: the row gets its words when they are whole.
-            row = self._row(as_message(""), self._ordinal, 0)
+            row = msgspec.structs.replace(self._row(as_message(""), self._ordinal, 0), stream=self._stream)
             claim = await self._store.open_stream(self._started.turn, row, self._now())
             if isinstance(claim, NotNow):
                 return

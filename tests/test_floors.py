@@ -21,7 +21,8 @@ FLOORS = {
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents admin config",
     4: "intake admission exchanges observers live speech interruptions loops conversation delivery metered"
-    " prometheus operations paused accounts queues settling signs",
+    " prometheus operations paused accounts queues settling signs"
+    " sockets",
     5: "web polling upkeep administration",
     6: "service",
     7: "run tap cli cli_operations demo transcript provisioning testing",

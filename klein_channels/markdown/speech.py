@@ -39,7 +39,7 @@ _EMOJI = re.compile(
 )
 _SILENT = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\u00ad]")
 _LINES = re.compile(r"([^\w\s])\1{2,}")
-_PAUSES = frozenset(".!?:;,…。！？：；，、")
+PAUSES = frozenset(".!?:;,…。！？：；，、")
 _MOST_NAMED = 3
 
 
@@ -51,7 +51,7 @@ def to_speech(document: Document) -> str:
 
 
 def _said(words: str) -> str:
-    words = _EMOJI.sub(_kept_number, _SILENT.sub("", words))
+    words = without_silent_signs(words)
     return " ".join(_LINES.sub(" ", words).split())
 
 
@@ -61,7 +61,7 @@ def _kept_number(found: re.Match[str]) -> str:
 
 
 def _with_pause(words: str) -> str:
-    return words if words.rstrip("\"'”’»)]")[-1:] in _PAUSES else words + "."
+    return words if words.rstrip("\"'”’»)]")[-1:] in PAUSES else words + "."
 
 
 def _named(document: Document) -> str:
@@ -119,15 +119,20 @@ def _word(child: Inline) -> str:
         case LineBreak():
             return "\n"
         case Image():
-            return child.alt or _place(child.url)
+            return child.alt or place_of(child.url)
         case Link():
             words = _words(child.children)
-            return _place(child.url) if is_bare(child.url, words) else words
+            return place_of(child.url) if is_bare(child.url, words) else words
         case _:
             return _words(child.children)
 
 
-def _place(url: str) -> str:
+def without_silent_signs(words: str) -> str:
+    """`words` without emoji, and without signs that nobody sees; digits in boxes stay digits."""
+    return _EMOJI.sub(_kept_number, _SILENT.sub("", words))
+
+
+def place_of(url: str) -> str:
     """What is said of an address: the host, the mailbox, the number."""
     scheme, _, rest = url.partition(":")
     if not scheme.lower().startswith("http"):

@@ -137,6 +137,8 @@ class Reply(Value, frozen=True, kw_only=True):
     """Whether it travels in the answer to the webhook of its cause, while one waits."""
     takes_stream: bool = False
     """Whether it takes the place of what grew in its turn, if anything did."""
+    stream: str | None = None
+    """What the platform will call what grows, where that is known before it is shown."""
 
 
 class Claim(Value, frozen=True, kw_only=True):
@@ -162,7 +164,7 @@ class Claim(Value, frozen=True, kw_only=True):
 class Settlement(Value, frozen=True, kw_only=True):
     """What became of a claim; `due_at` for the states that wait."""
 
-    state: Literal["sent", "waiting", "unknown", "held", "dead"]
+    state: Literal["sent", "waiting", "unknown", "held", "expired", "dead"]
     due_at: float = 0.0
     mids: tuple[str, ...] = ()
     error: str | None = None

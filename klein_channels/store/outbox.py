@@ -225,7 +225,7 @@ def context_of(conversation: Row | None, now: float) -> Context:
 
 def settle_reply(db: Database, claim: Claim, settlement: Settlement, now: float) -> None:
     """Record the outcome, unless an echo has settled the row already."""
-    ended = settlement.state in ("sent", "dead")
+    ended = settlement.state in ("sent", "expired", "dead")
     db.execute(
         "UPDATE outbox SET state = ?, due_at = ?, mids = coalesce(?, mids), error = coalesce(?, error),"
         " settled_at = ?, tries = ?, repeated = ? WHERE id = ? AND state = 'sending' AND tries = ?",

@@ -26,11 +26,12 @@ def insert_stream(db: Database, server: int, conversation: str, turn: int, reply
     """A row for a text that begins to grow."""
     row: Row = db.execute(
         "INSERT INTO outbox (conversation, address, message, cause, turn, attempt, ordinal, part,"
-        " state, due_at, first_at, created_at, server, growing)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'streaming', ?, ?, ?, ?, 1) RETURNING *",
+        " state, due_at, first_at, created_at, server, growing, mids)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'streaming', ?, ?, ?, ?, 1, ?) RETURNING *",
         (
             *(conversation, str(reply.address), to_json(reply.message), reply.cause),
             *(turn, reply.attempt, reply.ordinal, reply.part, now, now, now, server),
+            msgspec.json.encode([reply.stream]) if reply.stream is not None else None,
         ),
     ).fetchone()
     return row

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .harness import ChannelInMemory
     from .memory import HandThreads, ServiceInMemory
     from .platforms import Platform, served
+    from .relay import RelayCall
     from .slack import SlackStandIn
+    from .sockets import SocketClient
     from .steps import answered, drive, play
     from .telegram import BotApiStandIn
 
@@ -28,8 +30,10 @@ __all__ = [
     "GraphStandIn",
     "HandThreads",
     "Platform",
+    "RelayCall",
     "ServiceInMemory",
     "SlackStandIn",
+    "SocketClient",
     "answered",
     "drive",
     "play",
@@ -43,8 +47,10 @@ _HOMES = {
     "GraphStandIn": "graph",
     "HandThreads": "memory",
     "Platform": "platforms",
+    "RelayCall": "relay",
     "ServiceInMemory": "memory",
     "SlackStandIn": "slack",
+    "SocketClient": "sockets",
     "answered": "steps",
     "drive": "steps",
     "play": "steps",

@@ -174,9 +174,17 @@ class ChannelInMemory:
     def raw(self, request: bytes, site: Any = None) -> Asked:
         """Send the bytes of a request on a connection of its own, to `site` or the service's."""
         asked = Asked(request)
-        server = (site or self.service.site()).buildProtocol(IPv4Address("TCP", "203.0.113.9", 40_000))
-        self.process.join(server, asked)
+        self._join(asked, site or self.service.site())
         return asked
+
+    def connect(self, client: Any) -> None:
+        """Connect any protocol of the world's to the service, like a `sockets.SocketClient`."""
+        self._join(client, self.service.site())
+        self.settle()
+
+    def _join(self, client: Any, site: Any) -> None:
+        server = site.buildProtocol(IPv4Address("TCP", "203.0.113.9", 40_000))
+        self.process.join(server, client)
 
     # Out
 

@@ -48,6 +48,25 @@ class Proof(NamedTuple):
             self.shared_keys,
         )
 
+    def check_handshake(self, request: WebhookRequest) -> None:
+        """Raise `VerificationError` unless the handshake of a socket is Twilio's.
+
+        It signs the ``wss`` URL; of one with parameters either all of it, or, as its own framework
+        checks, the parameters apart like those of a form (twilio-agent-connect 2.5, read November 2026).
+        """
+        if request.method != "GET":
+            raise VerificationError("a socket is opened by GET", status=405)
+        signatures = request.header_values(b"x-twilio-signature")
+        settings = request.header_values(b"x-twilio-webhooks-signature-settings")
+        keys = self.tokens, self.shared_keys
+        try:
+            check_twilio_signature(signatures, settings, request.url, (), b"", *keys)
+        except VerificationError:
+            if not request.query:
+                raise
+            pairs = _few_pairs(request.query)
+            check_twilio_signature(signatures, settings, base_url(request), pairs, b"", *keys)
+
 
 def form_of(request: WebhookRequest) -> Sequence[tuple[str, str]] | None:
     """The fields of a form, empty ones too, as they came; None if the body is none.
@@ -95,6 +114,13 @@ def base_url(request: WebhookRequest) -> str:
 def xml_response(document: bytes) -> WebhookResponse:
     """The answer that is TwiML."""
     return WebhookResponse(body=document, content_type=_XML)
+
+
+def _few_pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return _pairs(query)
+    except ValueError:
+        raise VerificationError(f"a query of more than {MAX_FIELDS} fields") from None
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -137,7 +137,7 @@ class Speaker:
             elif isinstance(part, Audio):
                 verbs.append(element("Play", part.url))
             else:
-                verbs += self.say("\n".join(_words(part)))
+                verbs += self.say("\n".join(words_of(part)))
             if ending is not None:
                 break
         return Spoken(verbs, ending, listening, self._language, self._voice)
@@ -207,7 +207,7 @@ def _listening(wishes: JSON) -> dict[str, Any]:
     }
 
 
-def _words(part: AnyPart) -> Iterator[str]:
+def words_of(part: AnyPart) -> Iterator[str]:
     """What is said of a part that is no sound; an address of a picture is nothing for the ear."""
     match part:
         case Text(text=text):

@@ -18,7 +18,7 @@ _LINE_ENDS = re.compile("\r\n?")
 _HEAD = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def element(name: str, text: str | None = None, **attributes: str | int | bool | None) -> Element:
+def element(name: str, text: str | None = None, /, **attributes: str | int | bool | None) -> Element:
     """A verb or a noun; attributes that are None are left out."""
     made = Element(name)
     for key, value in attributes.items():

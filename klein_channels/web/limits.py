@@ -152,6 +152,7 @@ class Connection(HTTPChannel):
     phase = Phase.WAITING
     deadline = math.inf
     body_limit = 0
+    blocked = False
     _peer_may_change = True
     _host: Any = None
     _client: str | None = None
@@ -283,6 +284,20 @@ class Connection(HTTPChannel):
         self.phase = Phase.CLOSING
         self.deadline = math.inf
         self.transport.abortConnection()
+
+    def farewell(self) -> None:
+        """Tear down a socket that was closed and does not go."""
+        self.enter(Phase.CLOSING, GRACE)
+
+    def pauseProducing(self) -> None:
+        """The other side takes nothing for now; who writes on looks at `blocked`."""
+        self.blocked = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """What was written is sent."""
+        self.blocked = False
+        super().resumeProducing()
 
     def linger(self) -> None:
         """Discard what comes for a while.

@@ -22,7 +22,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost, BadRequest, HTTPException, MethodNotAllowed
 
-from ..channel import Answers, Channel
+from ..channel import Answers, Channel, Sockets
 from ..errors import ConfigError
 from ..meter import UNCOUNTED, Meter
 from ..model import WebhookRequest, WebhookResponse
@@ -31,6 +31,7 @@ from ..secret import redact
 from .limits import Request, reason
 from .posts import Post
 from .site import Site, Write
+from .sockets import OpensSockets, SocketDoor
 from .translate import as_request, client_is_gone, frame, read_request
 
 _CHANNEL_NAME = re.compile(r"[a-z0-9_-]+")
@@ -50,7 +51,8 @@ class Webhooks:
     """The HTTP side of one service.
 
     Served are ``<prefix>/<channel>/webhook`` and ``/webhooks/<channel>/webhook`` of every channel,
-    ``<prefix>/webhook`` of the channel named `default`, and health: ``<prefix>/``,
+    ``<prefix>/webhook`` of the channel named `default`, beside each of them ``…/socket`` where `take_sockets`
+    was asked to and the channel has sockets, and health: ``<prefix>/``,
     ``/webhooks/<channel>/``, ``health/live`` and ``health/ready`` under the prefix and at the root.
     `ready` returns the reasons why the service cannot work, if any. `public_url` is what platforms
     put before our paths. Raises `ConfigError` for names and prefixes that make no URL.
@@ -169,6 +171,20 @@ class Webhooks:
         for url, channel in self.webhook_urls.items():
             self._route(url, self._webhook_handler(channel), "GET", "POST")
 
+    def take_sockets(self, opens: OpensSockets, clock: IReactorTime) -> None:
+        """Serve the sockets of the channels that have them; `opens` lets them in."""
+        for url, channel in self.webhook_urls.items():
+            if isinstance(channel, Sockets):
+                door = SocketDoor(
+                    opens,
+                    channel,
+                    public_url=self._public_url,
+                    policy=self._policy,
+                    clock=clock,
+                    now=self._now,
+                )
+                self._route(url.removesuffix("/webhook") + "/socket", _through(door), "GET")
+
     def _webhook_handler(self, channel: Channel) -> Callable[[Any], Any]:
         def webhook(request: Any) -> Deferred[bytes]:
             if request.method not in (b"GET", b"POST"):  # the router also takes HEAD, and "get"
@@ -286,6 +302,13 @@ def webhook_urls(channels: Iterable[Channel], prefix: str, default: str | None) 
     if default is not None and default not in {channel.name for channel in urls.values()}:
         raise ConfigError(f"default channel {default!r}: there is no such channel")
     return urls
+
+
+def _through(door: SocketDoor) -> Callable[[Any], SocketDoor]:
+    def socket(request: Any) -> SocketDoor:
+        return door
+
+    return socket
 
 
 def _framed(response: WebhookResponse, request: Any) -> bytes:
