@@ -275,6 +275,7 @@ class ChannelService(MultiService):
             list(self.channels.values()),
             stores=lambda *what: self._intake.take(*what),  # noqa: PLW0108  (made below)
             interrupts=lambda *what: self._conversations.interrupt(*what),  # noqa: PLW0108
+            joined=self._hear_what_waits,
             **times,
         )
         self._deliveries = Deliveries(
@@ -428,6 +429,13 @@ class ChannelService(MultiService):
     def _settled(self, key: str) -> None:
         """A reply less waits there: a turn may have waited for that."""
         self._conversations.wake_if_held_up(key)
+
+    def _hear_what_waits(self, key: str) -> None:
+        """Somebody is there again who was away."""
+        hastened = self._store.hasten(key, self._now()).addCallback(lambda _: self._deliveries.wake(key))
+        hastened.addErrback(
+            lambda f: _log.info("what waits for a socket: {error}", error=f.getErrorMessage())
+        )
 
     def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
         self._deliveries.show_typing(key, started.address, on)

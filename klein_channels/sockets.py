@@ -22,8 +22,6 @@ from .logs import Throttle
 from .model import Address, AnyEvent, Interrupted, Outcome, Outgoing, Refused, Retry, WebhookRequest
 
 _log = Logger()
-KNOCK = 0.5
-"""Seconds between two tries to say something where no socket is."""
 NOT_STORED, AWAY, REPLACED, STRANGE = 1011, 1012, 1000, 1008
 """Codes of a close: what came could not be stored; the server stops; there is a newer one; no session."""
 Stores = Callable[[Channel, Sequence[AnyEvent]], "Deferred[bool]"]
@@ -44,6 +42,8 @@ class Wire(Protocol):
 class OpenSockets:
     """All sockets of a service. `stores` takes events, `interrupts` ends the turn of a conversation.
 
+    `joined` is told of conversations in which what is said is heard from now on.
+
     It is the way out for channels that have sockets (`delivery.Transport`); for all others that is `beside`.
     """
 
@@ -56,6 +56,7 @@ class OpenSockets:
         now: Callable[[], float],
         stores: Stores,
         interrupts: Interrupts,
+        joined: Callable[[str], None],
     ) -> None:
         self._beside = beside
         self.patience = beside.patience
@@ -68,6 +69,7 @@ class OpenSockets:
         self._now = now
         self._stores = stores
         self._interrupts = interrupts
+        self._joined = joined
         self._began = now()
         self._open: set[OpenSocket] = set()
         self._by_address: dict[str, OpenSocket] = {}
@@ -109,9 +111,8 @@ class OpenSockets:
 
     def _nobody_there(self, address: Address) -> Outcome:
         ends = self._gone.get(str(address), self._began) + self._patience[address.channel]
-        now = self._now()
-        if now < ends:
-            return Retry(at=min(now + KNOCK, ends), reason="no socket is open there")
+        if self._now() < ends:
+            return Retry(reason="no socket is open there")
         return Refused(reason="the socket is gone and did not come back", expired=True)
 
     # Out: what grows
@@ -137,6 +138,7 @@ class OpenSockets:
         self._gone.pop(key, None)
         if former is not None:
             former.close(REPLACED)
+        self._joined(conversation_of(address, socket.channel.options, address.peer))
 
     def closed(self, socket: OpenSocket) -> None:
         """A socket is gone."""
@@ -213,7 +215,7 @@ class OpenSocket:
     def say(self, outgoing: Outgoing) -> Outcome:
         """Say it; what became of it."""
         if self._over:
-            return Retry(at=self._all.time() + KNOCK, reason="the socket is closing")
+            return Retry(reason="the socket is closing")
         said = self.session.render(outgoing)
         for frame in said.frames:
             self.wire.send(frame)

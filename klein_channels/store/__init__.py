@@ -341,6 +341,9 @@ class Store(Protocol):
     def postpone(self, conversation: str, until: float) -> Deferred[None]:
         """Let the open replies of a conversation wait: its account takes nothing before then."""
 
+    def hasten(self, conversation: str, now: float) -> Deferred[None]:
+        """Let the open replies of a conversation be tried now: what they waited for is there."""
+
     def set_owner(
         self, conversation: str, owner: Owner, now: float, *, until: float | None = None
     ) -> Deferred[None]:

@@ -247,3 +247,12 @@ def postpone(db: Database, key: str, until: float) -> None:
         f"UPDATE outbox SET due_at = :until WHERE conversation = :key AND {WAITING} AND due_at < :until",
         {"until": until, "key": key},
     )
+
+
+def hasten(db: Database, key: str, now: float) -> None:
+    """Let the open replies of a conversation be tried now, unless they wait for a webhook's answer."""
+    db.execute(
+        f"UPDATE outbox SET due_at = :now WHERE conversation = :key AND {WAITING}"
+        " AND due_at > :now AND due_at < :never",
+        {"now": now, "key": key, "never": NEVER},
+    )

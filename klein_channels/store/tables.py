@@ -260,6 +260,10 @@ class Tables:
         """Let the open replies of a conversation wait."""
         return self._write(lambda db: outbox.postpone(db, conversation, until), conversation)
 
+    def hasten(self, conversation: str, now: float) -> Deferred[None]:
+        """Let the open replies of a conversation be tried now."""
+        return self._write(lambda db: outbox.hasten(db, conversation, now), conversation)
+
     def set_owner(
         self, conversation: str, owner: Owner, now: float, *, until: float | None = None
     ) -> Deferred[None]:

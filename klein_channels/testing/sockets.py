@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from wsproto import ConnectionType
-from wsproto.connection import Connection
+from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 __all__ = ["SocketClient"]
@@ -60,8 +60,9 @@ class SocketClient(Protocol):
             if self.answers_pings:
                 self._write(self._socket.send(event.response()))
         elif isinstance(event, CloseConnection):
-            self.closed = event.code
-            self._write(self._socket.send(event.response()))
+            self.closed = self.closed or event.code
+            if self._socket.state is not ConnectionState.CLOSED:
+                self._write(self._socket.send(event.response()))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is over."""
