@@ -280,7 +280,7 @@ class ChannelService(MultiService):
         )
         self._deliveries = Deliveries(
             self._store,
-            self._metered(self._sockets),
+            self._metered(self._sockets if self._sockets.wanted else transport),
             self.policy,
             jitter=self._jitter,
             settled=self._settled,

@@ -89,6 +89,11 @@ class OpenSockets:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a channel with sockets."""
+        return bool(self._patience)
+
     def stop(self) -> Deferred[None]:
         """Close all sockets; fires when they are gone."""
         if self._stopped is None:
