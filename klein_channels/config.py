@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from .admin import AdminSettings, checked_endpoint
 from .channel import Channel, find_channel_class, known_types, nearest
 from .errors import ConfigError
+from .json_log import LogSettings
 from .policy import Policy
 from .secret import Secret
 
@@ -61,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[Channel, ...] = ()
     policy: Policy = Policy()
     admin: AdminSettings | None = None
+    log: LogSettings = LogSettings()
 
 
 class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,6 +77,7 @@ class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     channels: dict[str, Any] = {}
     policy: dict[str, str] = {}
     admin: dict[str, Any] | None = None
+    log: dict[str, Any] = {}
 
 
 class _TwiceError(yaml.MarkedYAMLError):
@@ -101,7 +104,7 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
     known = _field_names(_Sections)
     if tree and not any(key in known for key in tree):
         tree = {"channels": reader.served_of_rasa(tree)}
-    for key in ("channels", "policy", *(["admin"] if "admin" in tree else [])):
+    for key in ("channels", "policy", "log", *(["admin"] if "admin" in tree else [])):
         tree[key] = reader.mapping(tree.get(key), key)
     for key in ("observers", "trusted_proxies"):
         tree[key] = tree.get(key) or []
@@ -118,6 +121,7 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
         channels=tuple(reader.channel(name, settings) for name, settings in names.items()),
         policy=reader.converted(sections.policy, Policy, "policy"),
         admin=reader.admin(sections.admin),
+        log=reader.converted(_with_list(sections.log, "fields"), LogSettings, "log"),
     )
 
 
@@ -181,7 +185,7 @@ class _Reader:
         """The settings of the admin endpoint, if there is to be one."""
         if value is None:
             return None
-        settings = self.converted({**value, "hosts": value.get("hosts") or []}, AdminSettings, "admin")
+        settings = self.converted(_with_list(value, "hosts"), AdminSettings, "admin")
         try:
             checked_endpoint(settings)
         except ConfigError as error:
@@ -225,6 +229,11 @@ class _Reader:
         if found is None:
             raise self.problem(where, f"the environment has no {name}")
         return found
+
+
+def _with_list(value: dict[str, Any], key: str) -> dict[str, Any]:
+    """`value` with a list under `key`, where nothing stands there."""
+    return {**value, key: value.get(key) or []}
 
 
 def _secret(wanted: type, value: Any) -> Any:

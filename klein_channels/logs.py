@@ -36,7 +36,12 @@ class RedactingObserver:
         redacted = redact(text)
         if redacted != text:
             event.update(
-                log_format="{log_text}", log_text=redacted, message=(redacted,), format="%(log_text)s"
+                # What was constant about it, for those who write the fields and not the text.
+                log_template=redact(str(event.get("log_format") or "")),
+                log_format="{log_text}",
+                log_text=redacted,
+                message=(redacted,),
+                format="%(log_text)s",
             )
         for key, value in event.items():
             # Observers that write JSON show the fields too.

@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from .config import read_config
 from .errors import ConfigError
+from .json_log import LogSettings, write_json
 
 DEFAULT_PORT = "5004"
 
@@ -43,14 +44,15 @@ class Options(usage.Options):
 def makeService(options: Options) -> IService:
     """The service; a fault of the configuration ends the process with one line and status 1."""
     try:
-        return _Announced(_service(options))
+        return _Announced(*_service(options))
     except ConfigError as error:
         raise SystemExit(f"channels: {error}") from None
 
 
-def _service(options: Options) -> Service:
+def _service(options: Options) -> tuple[Service, LogSettings]:
+    """The service, and how it wants its log."""
     if options["config"] is None:
-        return _demo(options)
+        return _demo(options), LogSettings()
     from .service import ChannelService
 
     config = read_config(options["config"])
@@ -59,7 +61,7 @@ def _service(options: Options) -> Service:
         raise ConfigError(f"{options['config']}: agent: is missing: name one there, or with --agent")
     if config.folder not in sys.path:
         sys.path.insert(0, config.folder)
-    return ChannelService(
+    service = ChannelService(
         config.channels,
         agent,
         store=options["store"] or config.store,
@@ -71,6 +73,7 @@ def _service(options: Options) -> Service:
         trusted_proxies=config.trusted_proxies,
         admin=config.admin,
     )
+    return service, config.log
 
 
 def _demo(options: Options) -> Service:
@@ -107,8 +110,9 @@ class _Announced(MultiService):
     stderr by then, the whole line is in the daemon's log.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, log: LogSettings | None = None) -> None:
         MultiService.__init__(self)
+        self._log = log or LogSettings()
         self._inner = service
         service.setServiceParent(self)
 
@@ -118,6 +122,7 @@ class _Announced(MultiService):
 
     def startService(self) -> None:
         """Start everything else."""
+        write_json(self._log)
         self._told(MultiService.startService)
         _collect_seldom()
 

@@ -44,7 +44,7 @@ class WrongFileTests(ConfigCase):
             "just words": "must be keys with values",
             "chanels: {}\nagent: a:b": "chanels: unknown key (did you mean 'channels'?)",
             "agent: a:b\nzzz: 1": (
-                "zzz: unknown key (known: admin, agent, channels, observers, policy, prefix, public_url,"
+                "zzz: unknown key (known: admin, agent, channels, log, observers, policy, prefix, public_url,"
                 " store, trusted_proxies)"
             ),
             "agent: [a]\n": "agent: Expected `str | null`, got `array`",

@@ -20,6 +20,7 @@ from klein_channels.channel import ChannelOptions, known_types
 from klein_channels.channels.facebook import FacebookSettings
 from klein_channels.config import Config, read_config
 from klein_channels.errors import ConfigError
+from klein_channels.json_log import LogSettings
 from klein_channels.policy import Policy
 from klein_channels.testing.memory import HandThreads, ServiceInMemory
 
@@ -236,7 +237,7 @@ class ConfigurationTests(SynchronousTestCase):
             self.assertEqual(rows[name], str(default).lower())
 
     def test_every_key_of_the_file_is_there_and_nothing_else(self):
-        structs = (Config, AdminSettings, Policy, ChannelOptions, FacebookSettings)
+        structs = (Config, AdminSettings, LogSettings, Policy, ChannelOptions, FacebookSettings)
         known = {field.encode_name for struct in structs for field in msgspec.structs.fields(struct)}
         self.assertEqual(set(self.rows()), known - {"folder"})
 

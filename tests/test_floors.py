@@ -17,7 +17,8 @@ NAME = PACKAGE.name
 # A package stands for all its modules, unless one of them is listed itself.
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting lanes meter",
-    1: "rates signatures text backoff buckets interpreter logs json_fields credentials replies markdown",
+    1: "rates signatures text backoff buckets interpreter logs json_log json_fields credentials"
+    " replies markdown",
     2: "channel fit channels meta slack telegram twilio",
     3: "http exchange connections destinations transport store agents admin config",
     4: "intake admission exchanges observers live speech interruptions loops conversation delivery metered"
