@@ -65,11 +65,17 @@ class Capabilities(Value, frozen=True, kw_only=True):
     text_unit: Literal["characters", "utf16", "bytes"] = "characters"
     quick_replies: int = 0
     quick_reply_title: int = 20
+    quick_reply_asks: bool = True
+    """Whether a quick reply may ask for the person's own number or address."""
     buttons: int = 0
     button_title: int = 20
     button_text: int = 640
     button_links: bool = True
     """Whether a button may open a page or call a number."""
+    button_calls: bool = True
+    """Whether one may call a number, where one may open a page."""
+    title_unit: Literal["characters", "utf16", "bytes"] | None = None
+    """What titles are counted in; None for `text_unit`."""
     payload_limit: int = 1000
     payload_unit: Literal["characters", "utf16", "bytes"] | None = None
     """What payloads are counted in; None for `text_unit`."""
@@ -262,6 +268,31 @@ class Polls(Protocol):
 
     def poll(self, cursor: JSON) -> Steps[Polled]:
         """The events behind `cursor` (None at the very first); may take as long as its `Call` says."""
+
+
+class Renewed(Value, frozen=True, kw_only=True):
+    """What became of credentials that end: `state` is stored, JSON that may hold them; when to renew again.
+
+    `trouble` says why they were not renewed, and is alarmed; what is stored then stays.
+    """
+
+    again_at: float
+    state: JSON = None
+    trouble: str = ""
+
+
+@runtime_checkable
+class Renews(Protocol):
+    """A platform whose credentials end and are renewed before that."""
+
+    def renewable(self) -> tuple[str, ...]:
+        """The accounts whose credentials end."""
+
+    def restore(self, account: str, state: JSON) -> float | None:
+        """Go by what was stored; when it wants to be renewed, None if it is of no use any more."""
+
+    def renew(self, account: str, now: float) -> Steps[Renewed]:
+        """Renew the credentials of `account` and go by the new ones; never raises for a refusal."""
 
 
 @runtime_checkable

@@ -126,7 +126,7 @@ def _fit_buttons(part: Buttons, able: Capabilities) -> Sequence[AnyPart]:
 
 def _fit_quick_replies(part: QuickReplies, able: Capabilities) -> Sequence[AnyPart]:
     words = Text(text=part.text, format=part.format)
-    replies = tuple(map(_complete_reply, part.replies))
+    replies = tuple(_complete_reply(r) for r in part.replies if able.quick_reply_asks or not r.ask)
     buttons = tuple(Button(title=r.title, payload=r.payload) for r in replies if r.title)
     asks = any(r.ask for r in replies)
     return (
@@ -188,6 +188,7 @@ def _cut_buttons(buttons: tuple[Button, ...], most: int, able: Capabilities) -> 
         button.title
         and _carries(button.payload, able)
         and (able.button_links or not (button.url or button.phone))
+        and (able.button_calls or not button.phone)
         for button in cut
     )
     return cut if possible and len(cut) <= most else ()
@@ -198,7 +199,7 @@ def _carries(payload: str | None, able: Capabilities) -> bool:
 
 
 def _short(text: str, limit: int, able: Capabilities) -> str:
-    return shorten(text, limit, able.text_unit)
+    return shorten(text, limit, able.title_unit or able.text_unit)
 
 
 def _introduced(words: Text, full: Sequence[Button], cut: Sequence[Button]) -> list[Text]:

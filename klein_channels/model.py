@@ -295,6 +295,38 @@ class AccountLinked(PersonEvent, tag="account_linked", frozen=True, kw_only=True
     code: str | None = None
 
 
+class Commented(PersonEvent, tag="comment", frozen=True, kw_only=True):
+    """A person wrote a comment, `mid`, under a post of ours; `parent` is the comment that it answers.
+
+    `place` is the platform's word for where: a post, a broadcast.
+    """
+
+    text: str = ""
+    mid: str | None = None
+    post: str | None = None
+    parent: str | None = None
+    place: str | None = None
+
+
+class Rated(PersonEvent, tag="rated", frozen=True, kw_only=True):
+    """A person said what they think of our message `mid`; `verdict` is the platform's word for it."""
+
+    mid: str | None = None
+    verdict: str | None = None
+
+
+class Notice(Event, tag="notice", frozen=True, kw_only=True):
+    """The platform tells something of an account or a conversation: `name` says what, `reason` why.
+
+    `action` is what it did, such as ``block`` of a ``policy_enforcement``.
+    """
+
+    name: str = ""
+    action: str | None = None
+    reason: str | None = None
+    details: JSON = None
+
+
 class Echo(Event, tag="echo", frozen=True, kw_only=True):
     """Something our account said: by us (`metadata` is then ours), by another app, by a human."""
 
@@ -331,6 +363,9 @@ AnyEvent: TypeAlias = (
     | FormAnswered
     | OrderPlaced
     | AccountLinked
+    | Commented
+    | Rated
+    | Notice
     | Echo
     | Unknown
 )

@@ -57,6 +57,13 @@ class Secret:
         self._text = text
         _known.add(self)
 
+    @classmethod
+    def hiding(cls, value: object) -> object:
+        """`value` with every text in it hidden, for what may be one text or a list of them."""
+        if isinstance(value, list | tuple):
+            return tuple(cls.hiding(item) for item in value)
+        return cls(value) if isinstance(value, str) else value
+
     def reveal(self) -> str:
         """The text itself."""
         return self._text

@@ -20,7 +20,7 @@ from .admin import AdminSettings
 from .administration import Administration
 from .agents import HasThreads
 from .agents.choosing import as_backend, load_agent
-from .channel import Answers, Channel, Polls, Resolves, able
+from .channel import Answers, Channel, Polls, Renews, Resolves, able
 from .conversation import Conversations
 from .delivery import Deliveries, Transport
 from .errors import ConfigError, StartError
@@ -38,6 +38,7 @@ from .operations import Operations, as_json
 from .paused import Paused
 from .policy import Policy
 from .polling import Polling
+from .renewal import Renewal
 from .replies import read_reply
 from .sockets import OpenSockets
 from .store import Arrival, Due, Reply, StartedTurn, Store, open_url
@@ -228,6 +229,7 @@ class ChannelService(MultiService):
         self._tell_settings()
         MultiService.startService(self)
         self._polls.start()
+        self._renewal.start()
         self._upkeep.start()
         if self._administration is not None:
             self._administration.start(self.reactor)
@@ -326,6 +328,8 @@ class ChannelService(MultiService):
             self._store, self.policy, horizon=self._horizon, wake=self._wake, paused=self._paused, **times
         )
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
+        renewing = [channel for channel in self.channels.values() if isinstance(channel, Renews)]
+        self._renewal = Renewal(self._store, self._intake, self._http, renewing, **times)
 
     def _tell_settings(self) -> None:
         """Log what this server runs with: figures without their settings say nothing."""
@@ -369,6 +373,7 @@ class ChannelService(MultiService):
         if self._administration is not None:
             self._administration.stop()
         self._polls.stop()
+        self._renewal.stop()
         await self._drained()
         await self._within(self._sockets.stop(), LAST_WORDS / 2)
         if self._site is not None:

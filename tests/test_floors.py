@@ -24,7 +24,7 @@ FLOORS = {
     4: "intake admission exchanges observers live speech interruptions loops conversation delivery metered"
     " prometheus operations paused accounts queues settling signs"
     " sockets",
-    5: "web polling upkeep administration",
+    5: "web polling renewal upkeep administration",
     6: "service",
     7: "run tap cli cli_operations demo transcript provisioning testing",
     8: "agent",

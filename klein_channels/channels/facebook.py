@@ -9,36 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from zlib import crc32
 
 import msgspec
 
 from ..channel import Capabilities, ChannelOptions, Steps
 from ..credentials import Credentials
 from ..meta.events import EventReader
-from ..meta.graph import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
-from ..meta.outcomes import graph_outcome
+from ..meta.graph import GRAPH_VERSION, AccountTokens, Graph
+from ..meta.messaging import MetaMessaging
 from ..meta.reuse import AttachmentIds
 from ..meta.sends import MESSENGER
+from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
-    CallResult,
     Context,
     Outcome,
     Outgoing,
     Received,
-    Refused,
-    Video,
     WebhookRequest,
-    read_json,
 )
 from ..rates import Rate
 from ..secret import Secret
-from ..signatures import hub_signature
 
-VIDEO_DEADLINE = 90.0
-"""Seconds; the Graph itself waits 75 s for a video's address before it answers."""
 _VERIFY, _SECRET, _TOKENS = "verify (fb_verify)", "secret (fb_secret)", "page_tokens"
 _VERIFY_HINT = "choose a text, and enter the same as the webhook's verify token in the app dashboard"
 _SECRET_HINT = "copy the App Secret from Settings, Basic in the app dashboard"  # noqa: S105
@@ -82,15 +75,9 @@ class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
 
     def __post_init__(self) -> None:
         """Hide the secret, whose two forms have no type that a decoder could convert to."""
-        hidden = _hidden(self.secret)
+        hidden = Secret.hiding(self.secret)
         if hidden is not self.secret:
             msgspec.structs.force_setattr(self, "secret", hidden)
-
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_hidden(item) for item in value)
-    return Secret(value) if isinstance(value, str) else value
 
 
 class FacebookInput:
@@ -126,11 +113,15 @@ class FacebookInput:
         credentials = Credentials(name)
         verify_token = credentials.one(_VERIFY, fb_verify, _VERIFY_HINT)
         self._secrets = credentials.several(_SECRET, fb_secret, _SECRET_HINT)
-        self._webhook = MetaWebhook("Messenger", verify_token, self._secrets, allow_sha1=allow_sha1)
         self._tokens = _read_tokens(credentials, name, page_tokens, fb_tokens, fb_access_token)
-        self._graph = Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None)
-        self._media = AttachmentIds() if reuse_media else None
-        self._reader = EventReader(name, "page", self._tokens.covers)
+        self._messaging = MetaMessaging(
+            webhook=MetaWebhook("Messenger", verify_token, self._secrets, allow_sha1=allow_sha1),
+            reader=EventReader(name, "page", self._tokens.covers),
+            graph=Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None),
+            tokens=self._tokens,
+            format=MESSENGER,
+            media=AttachmentIds() if reuse_media else None,
+        )
 
     @classmethod
     def from_settings(cls, name: str, settings: FacebookSettings) -> FacebookInput:
@@ -160,70 +151,32 @@ class FacebookInput:
 
     def verify(self, request: WebhookRequest, now: float) -> None:
         """Prove that a handshake knows the verify token, or a notification the app secret."""
-        self._webhook.verify(request)
+        self._messaging.webhook.verify(request)
 
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
-        response = self._webhook.handshake(request)
-        if response is not None:
-            return Received(response=response)
-        return Received(events=self._reader.read(read_json(request.body)))
+        return self._messaging.parse(request)
 
     # Out
 
     def send(self, outgoing: Outgoing) -> Steps[Outcome]:
         """Show one part to a person, as the page that they wrote to."""
-        try:
-            body = MESSENGER.send_body(outgoing)
-        except ValueError as error:
-            return Refused(reason=str(error))
-        account = outgoing.address.account
-        token = yield from self._tokens.token_for(self._graph, account, outgoing.now)
-        if not isinstance(token, Secret):
-            return token
-        if self._media is not None:
-            body = self._media.put_into(body, outgoing)
-        deadline = VIDEO_DEADLINE if isinstance(outgoing.part, Video) else SEND_DEADLINE
-        result: CallResult = yield self._graph.post(token, account, "messages", body, True, deadline)
-        outcome = graph_outcome(result, outgoing.now, outgoing.attempt)
-        return outcome if self._media is None else self._media.learn(outgoing, body, result, outcome)
+        return self._messaging.send(outgoing)
 
     def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
         """Show the dots for up to 20 seconds, or hide them."""
-        yield from self._act(address, "typing_on" if on else "typing_off")
+        return self._messaging.act(address, "typing_on" if on else "typing_off")
 
     def show_seen(self, address: Address, context: Context) -> Steps[None]:
         """Mark the person's messages as read."""
-        yield from self._act(address, "mark_seen")
-
-    def _act(self, address: Address, action: str) -> Steps[None]:
-        token = yield from self._tokens.token_for(self._graph, address.account, 0.0)
-        if isinstance(token, Secret):
-            body = MESSENGER.action_body(address.peer, action)
-            yield self._graph.post(token, address.account, "messages", body, False)
+        return self._messaging.act(address, "mark_seen")
 
     # Playing Messenger
 
     def trigger(self, kind: str, text: str, now: float) -> WebhookRequest:
         """A signed notification as Messenger would send it; ValueError names the kinds."""
-        made = _TRIGGERS.get(kind)
-        if made is None:
-            raise ValueError(f"no kind {kind!r}: {', '.join(_TRIGGERS)}")
         page = next(iter(self._tokens.accounts), "1")
-        milliseconds = int(now * 1000)
-        mid = f"m_{milliseconds:x}.{crc32(f'{kind} {text}'.encode('utf-8', 'replace')):08x}"
-        item = {
-            "sender": {"id": TRIGGER_PERSON},
-            "recipient": {"id": page},
-            "timestamp": milliseconds,
-            **made(mid, text),
-        }
-        body = msgspec.json.encode(
-            {"object": "page", "entry": [{"id": page, "time": milliseconds, "messaging": [item]}]}
-        )
-        signature = hub_signature(body, self._secrets[0]).encode()
-        headers = ((b"content-type", b"application/json"), (b"x-hub-signature-256", signature))
-        return WebhookRequest(method="POST", path="", headers=headers, body=body, received_at=now)
+        return trigger_request("page", page, kind, text, now, self._secrets[0])
 
 
 def _read_tokens(
@@ -244,24 +197,5 @@ def _read_tokens(
         raise credentials.problem(_TOKENS, f"is missing: {_TOKENS_HINT}")
     return AccountTokens(name, _TOKENS, by_page, without_page)
 
-
-TRIGGER_PERSON = "1000000000000001"
-
-
-def _triggered_attachment(kind: str) -> Any:
-    return lambda mid, text: {
-        "message": {"mid": mid, "attachments": [{"type": kind, "payload": {"url": text}}]}
-    }
-
-
-_TRIGGERS: dict[str, Any] = {
-    "text": lambda mid, text: {"message": {"mid": mid, "text": text}},
-    "quick_reply": lambda mid, text: {
-        "message": {"mid": mid, "text": text, "quick_reply": {"payload": text}}
-    },
-    "postback": lambda mid, text: {"postback": {"mid": mid, "title": text, "payload": text}},
-    "referral": lambda _, text: {"referral": {"ref": text, "source": "SHORTLINK", "type": "OPEN_THREAD"}},
-    **{kind: _triggered_attachment(kind) for kind in ("image", "audio", "video", "file")},
-}
 
 channel_class = FacebookInput

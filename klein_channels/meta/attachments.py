@@ -34,6 +34,15 @@ _KINDS: dict[str, Kind] = {
 """Platform's word -> ours (Meta, "messages webhook event reference", June 2026)."""
 
 
+_UNSHOWN = frozenset({"ephemeral", "unsupported_type"})
+"""What a person sent and Meta shows nobody: pictures that vanish, kinds that it has no word for."""
+
+
+def is_unshown(attachment: Attachment) -> bool:
+    """Whether Meta keeps to itself what was attached."""
+    return isinstance(attachment.raw, dict) and str(attachment.raw.get("type")) in _UNSHOWN
+
+
 def read_attachments(message: dict[str, Any]) -> tuple[Attachment, ...]:
     """The attachments of a ``message`` object; none of them can fail to be read."""
     found = message.get("attachments")

@@ -31,8 +31,15 @@ class Graph:
     of apps that have "Require App Secret" on and accepts from all.
     """
 
-    def __init__(self, channel: str, url: str | None, version: str, proof_secret: Secret | None) -> None:
-        base = url or from_environment(GRAPH_URL_VARIABLE, GRAPH_URL)
+    def __init__(
+        self,
+        channel: str,
+        url: str | None,
+        version: str,
+        proof_secret: Secret | None,
+        default_url: str = GRAPH_URL,
+    ) -> None:
+        base = url or from_environment(GRAPH_URL_VARIABLE, default_url)
         if not isinstance(base, str) or not re.fullmatch(r"https?://[^\s?#]+", base):
             raise ConfigError(f"channel {channel!r}: graph_url must be an address like {GRAPH_URL}")
         if not isinstance(version, str) or not re.fullmatch(r"v\d+\.\d+", version):
@@ -50,6 +57,10 @@ class Graph:
     def get(self, token: Secret, node: str, fields: str) -> Call:
         """A call that asks for `fields` of `node`."""
         return self._call("GET", token, quote(node, safe=""), f"fields={quote(fields)}", None, False)
+
+    def get_edge(self, token: Secret, path: str, query: str = "") -> Call:
+        """A call that reads `path`, whose names are quoted already."""
+        return self._call("GET", token, path, query, None, False)
 
     def _call(
         self,
@@ -103,6 +114,14 @@ class AccountTokens:
     def accounts(self) -> tuple[str, ...]:
         """The accounts that are known, in the order of the configuration."""
         return tuple(self._known)
+
+    def known(self, account: str) -> Secret:
+        """The token of an account that is configured by its id."""
+        return self._known[account]
+
+    def replace(self, account: str, token: Secret) -> None:
+        """Go by another token of `account` from now on."""
+        self._known[account] = token
 
     def covers(self, account: str) -> bool:
         """Whether `account` is configured, or may be, as far as is known."""

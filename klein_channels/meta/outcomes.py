@@ -68,9 +68,20 @@ _REFUSED: dict[tuple[int, int], _Verdict] = {
     (100, 2534037): _NOT_OWNER,
     (200, 1545041): _AWAY,
     (200, 2018028): ("message", "app in development mode and the person is no tester"),
+    (10, 2534077): ("account", "the link of page and Instagram account wants attention"),
+    (100, 2534013): ("account", "the page has no Instagram account"),
+    (100, 2534014): ("message", "no such person for this account"),
+    (100, 2534025): ("message", "the comment takes no private reply"),
+    (100, 2534029): ("account", "Instagram has blocked the business"),
     (200, 2534041): ("account", "the owner switched message access off"),
 }
-_REFUSED_CODES: dict[int, _Verdict] = {190: _TOKEN, 102: _TOKEN, 551: _AWAY, 2022: _RESTRICTED}
+_REFUSED_CODES: dict[int, _Verdict] = {
+    190: _TOKEN,
+    102: _TOKEN,
+    551: _AWAY,
+    2022: _RESTRICTED,
+    36103: _RESTRICTED,
+}
 _OWNED_BY_OTHERS = frozenset({2018300, 2018171, 2018321})
 """These come as code or as subcode."""
 _TOKEN_SUBCODES = {

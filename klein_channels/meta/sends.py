@@ -29,11 +29,9 @@ from ..model import (
     Video,
 )
 from . import rules_instagram, rules_messenger
-from .events import USER_REF
+from .item import COMMENT, USER_REF
 from .rules import Shape
 
-COMMENT = "comment_id:"
-"""Before a peer that is a comment: what is said there is a private reply, and can be said once."""
 REFERENCES = (
     USER_REF,
     COMMENT,

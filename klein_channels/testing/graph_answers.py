@@ -99,7 +99,9 @@ class Done(Value, frozen=True, kw_only=True):
 class Product(Protocol):
     """One of the Graph's products, with the accounts that it plays: ``{account id: token}``."""
 
-    tokens: Mapping[str, str]
+    @property
+    def tokens(self) -> Mapping[str, str]:
+        """The token of each account."""
 
     def answer(self, asked: Asked) -> Done | Answer | None:
         """What the Graph says: `Done`, or a `refusal`; None for a path that it does not have."""

@@ -35,6 +35,7 @@ class OutboundFixtures:
 
     folder: Path
     account: str
+    person = PERSON
     mark: ClassVar[dict[str, Any]] = {}
     """What our id looks like in the body of a message."""
 
@@ -70,7 +71,7 @@ class OutboundFixtures:
         for name, fixture in self.fixtures():
             custom = fixture["message"]["parts"][0].get("json")
             if "refused" in fixture and custom and "message" not in custom:
-                body = {"recipient": {"id": PERSON}, "message": custom}
+                body = {"recipient": {"id": self.person}, "message": custom}
                 problem = self.judged(graph, body)
                 self.assertEqual(problem.get("error", {}).get("code"), 100, f"{name}: {problem}")
 
@@ -87,7 +88,7 @@ class OutboundFixtures:
         channel, graph = self.make_channel(), self.make_graph()
         message = from_json(json.dumps(fixture["message"]).encode())
         assert isinstance(message, Message)
-        address = Address(channel=channel.name, account=self.account, peer=fixture.get("peer", PERSON))
+        address = Address(channel=channel.name, account=self.account, peer=fixture.get("peer", self.person))
         found: list[tuple[Outcome, Any]] = []
         for part in fit(message, channel.capabilities):
             outgoing = Outgoing(
@@ -107,7 +108,7 @@ class OutboundFixtures:
     def judged(self, graph: GraphStandIn, body: Any) -> Any:
         """What the stand-in answers to the channel's own call with another body."""
         channel = self.make_channel()
-        address = Address(channel=channel.name, account=self.account, peer=PERSON)
+        address = Address(channel=channel.name, account=self.account, peer=self.person)
         outgoing = Outgoing(id="o1", address=address, part=Text(text="x"), cause="m", now=NOW)
         call = msgspec.structs.replace(next(channel.send(outgoing)), body=json.dumps(body).encode())
         return json.loads(served(graph)(call).body)

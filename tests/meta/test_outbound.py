@@ -9,9 +9,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channels.facebook import FacebookInput
+from klein_channels.channels.instagram import InstagramInput
 from klein_channels.meta.reuse import LIFETIME
 from klein_channels.model import Address, Image, Outgoing, Refused, Retry, Sent
 from klein_channels.testing.graph import GraphStandIn, refusal
+from klein_channels.testing.graph_instagram import InstagramAccounts
 from klein_channels.testing.platforms import served
 from klein_channels.testing.steps import drive
 
@@ -33,6 +35,18 @@ class MessengerTests(OutboundFixtures, SynchronousTestCase):
         graph = GraphStandIn(Clock(), {PAGE: "token"}, "s")
         graph.pages.attachments["KEPT"] = (PAGE, {})
         return graph
+
+
+class InstagramTests(OutboundFixtures, SynchronousTestCase):
+    folder = FIXTURES / "instagram_out"
+    account = "17841400000000001"
+    person = "5551234567890123"
+
+    def make_channel(self) -> InstagramInput:
+        return InstagramInput("v", "s", {self.account: "token"}, graph_url="https://graph.test")
+
+    def make_graph(self) -> GraphStandIn:
+        return GraphStandIn(Clock(), None, "s", products=[InstagramAccounts({self.account: "token"})])
 
 
 class ReuseTests(SynchronousTestCase):

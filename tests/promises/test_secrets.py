@@ -69,7 +69,7 @@ class ReprTests(SecretCase):
             self.channel,
             self.channel.__dict__,
             self.channel._tokens.__dict__,
-            self.channel._graph.__dict__,
+            self.channel._messaging.graph.__dict__,
             kit.service,
             kit.service.__dict__,
             settings,

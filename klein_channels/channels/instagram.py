@@ -1,0 +1,198 @@
+"""
+Instagram's direct messages.
+
+Accounts are reached in one of two ways: through the Facebook page that they are linked to, with the
+page's token at graph.facebook.com, or by Instagram's own login, with a token of 60 days at
+graph.instagram.com that is renewed before it ends. Facts: Meta, "Instagram Messaging" and "Instagram
+API with Instagram Login" (editions of 2026), Graph API v25.0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from ..channel import Capabilities, ChannelOptions, Renewed, Steps
+from ..credentials import Credentials
+from ..meta.events import EventReader
+from ..meta.graph import GRAPH_URL, GRAPH_VERSION, AccountTokens, Graph
+from ..meta.messaging import MetaMessaging
+from ..meta.renewal import TokenRenewal
+from ..meta.sends import INSTAGRAM
+from ..meta.triggers import trigger_request
+from ..meta.webhook import MetaWebhook
+from ..model import JSON, Address, Context, Outcome, Outgoing, Received, WebhookRequest
+from ..secret import Secret
+
+INSTAGRAM_GRAPH_URL = "https://graph.instagram.com"
+LOGINS = ("page", "instagram")
+_VERIFY_HINT = "choose a text, and enter the same as the webhook's verify token in the app dashboard"
+_SECRET_HINT = "copy the app secret from the app dashboard; with Instagram's login, Instagram's own"  # noqa: S105
+_TOKENS_HINT = "write {Instagram account id: access token} for each account"
+
+CAPABILITIES = Capabilities(
+    text_limit=1000,
+    text_unit="bytes",
+    title_unit="characters",
+    payload_unit="characters",
+    quick_replies=13,
+    quick_reply_asks=False,
+    buttons=3,
+    button_calls=False,
+    cards=10,
+    media=frozenset({"image", "audio", "video", "file"}),
+    max_body=4 << 20,
+    malformed_status=200,
+    redelivery_horizon=8 * 86_400.0,
+    stable_timestamps=True,
+    signed_payloads=True,
+    retry_patience=86_400.0,
+)
+
+
+class InstagramSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What stands under a channel of the type ``instagram`` in the configuration."""
+
+    verify: Secret | None = None
+    secret: Any = None
+    """The app secret, or a list of them: each of the two logins has one of its own."""
+    accounts: dict[str, Secret] | None = None
+    login: Literal["page", "instagram"] = "page"
+    graph_url: str | None = None
+    graph_version: str = GRAPH_VERSION
+    app_secret_proof: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Hide the secret, whose two forms have no type that a decoder could convert to."""
+        hidden = Secret.hiding(self.secret)
+        if hidden is not self.secret:
+            msgspec.structs.force_setattr(self, "secret", hidden)
+
+
+class InstagramInput:
+    """The Instagram channel: professional accounts of one app.
+
+    `accounts` are ``{Instagram account id: token}``: tokens of the linked pages, or, with `login`
+    ``instagram``, of the accounts themselves. `secret` is the app secret, or several. Every call proves
+    that we know the first of them, where `app_secret_proof` says so or the login is through pages.
+    Raises `ConfigError`.
+    """
+
+    Settings: ClassVar[type[InstagramSettings]] = InstagramSettings
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self,
+        verify: Any = None,
+        secret: Any = None,
+        accounts: Any = None,
+        *,
+        login: str = "page",
+        name: str = "instagram",
+        graph_url: str | None = None,
+        graph_version: str = GRAPH_VERSION,
+        app_secret_proof: bool | None = None,
+        options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
+    ) -> None:
+        self.name = name
+        self.options = options
+        credentials = Credentials(name)
+        verify_token = credentials.one("verify", verify, _VERIFY_HINT)
+        self._secrets = credentials.several("secret", secret, _SECRET_HINT)
+        if login not in LOGINS:
+            raise credentials.problem("login", f"must be one of {', '.join(LOGINS)}")
+        if not isinstance(accounts, dict):
+            raise credentials.problem("accounts", f"is missing: {_TOKENS_HINT}")
+        tokens = AccountTokens(
+            name, "accounts", credentials.tokens_by_account("accounts", accounts, _TOKENS_HINT), ()
+        )
+        by_page = login == "page"
+        proves = by_page if app_secret_proof is None else app_secret_proof
+        self._messaging = MetaMessaging(
+            webhook=MetaWebhook("Instagram", verify_token, self._secrets),
+            reader=EventReader(name, "instagram", tokens.covers),
+            graph=Graph(
+                name,
+                graph_url,
+                graph_version,
+                self._secrets[0] if proves else None,
+                GRAPH_URL if by_page else INSTAGRAM_GRAPH_URL,
+            ),
+            tokens=tokens,
+            format=INSTAGRAM,
+            # The page's token does not say so of an Instagram account, but ``me`` always is the sender.
+            node="me",
+        )
+        self._renewal = None if by_page else TokenRenewal(name, self._messaging.graph, tokens)
+
+    @classmethod
+    def from_settings(cls, name: str, settings: InstagramSettings) -> InstagramInput:
+        """The channel that the configuration calls `name`."""
+        return cls(
+            settings.verify,
+            settings.secret,
+            settings.accounts,
+            login=settings.login,
+            name=name,
+            graph_url=settings.graph_url,
+            graph_version=settings.graph_version,
+            app_secret_proof=settings.app_secret_proof,
+            options=settings,
+        )
+
+    def __repr__(self) -> str:
+        return f"InstagramInput({self.name!r}, accounts={list(self._messaging.tokens.accounts)!r})"
+
+    # In
+
+    def knows_account(self, account: str) -> bool:
+        """Whether the Instagram account `account` is configured."""
+        return self._messaging.tokens.covers(account)
+
+    def verify(self, request: WebhookRequest, now: float) -> None:
+        """Prove that a handshake knows the verify token, or a notification an app secret."""
+        self._messaging.webhook.verify(request)
+
+    def parse(self, request: WebhookRequest) -> Received:
+        """The answer to a handshake, or the events of a notification."""
+        return self._messaging.parse(request)
+
+    # Out
+
+    def send(self, outgoing: Outgoing) -> Steps[Outcome]:
+        """Show one part to a person, as the account that they wrote to."""
+        return self._messaging.send(outgoing)
+
+    def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
+        """Show the dots for up to 20 seconds, or hide them."""
+        return self._messaging.act(address, "typing_on" if on else "typing_off")
+
+    def show_seen(self, address: Address, context: Context) -> Steps[None]:
+        """Mark the person's messages as read."""
+        return self._messaging.act(address, "mark_seen")
+
+    # Tokens that end
+
+    def renewable(self) -> tuple[str, ...]:
+        """The accounts whose tokens end; none where pages' tokens are used."""
+        return self._renewal.accounts if self._renewal is not None else ()
+
+    def restore(self, account: str, state: JSON) -> float | None:
+        """Go by a token that was stored; when it wants to be renewed, None if it is of no use."""
+        return self._renewal.restore(account, state) if self._renewal is not None else None
+
+    def renew(self, account: str, now: float) -> Steps[Renewed]:
+        """A token for another 60 days."""
+        assert self._renewal is not None
+        return self._renewal.renew(account, now)
+
+    # Playing Instagram
+
+    def trigger(self, kind: str, text: str, now: float) -> WebhookRequest:
+        """A signed notification as Instagram would send it; ValueError names the kinds."""
+        account = self._messaging.tokens.accounts[0]
+        return trigger_request("instagram", account, kind, text, now, self._secrets[0])
+
+
+channel_class = InstagramInput
