@@ -6,8 +6,9 @@ from setuptools import setup
 
 HERE = Path(__file__).parent
 MARKDOWN_NEEDS = ["markdown-it-py>=4.3"]
+POSTGRES_NEEDS = ["psycopg[binary]>=3.2.4"]
 METRICS_NEEDS = ["prometheus-client>=0.22"]
-TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS, *METRICS_NEEDS]
+TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS, *POSTGRES_NEEDS, *METRICS_NEEDS]
 CHECK_NEEDS = [
     "ruff==0.17.6",
     "mypy==2.4.1",
@@ -55,6 +56,7 @@ setup(
     ],
     extras_require={
         "markdown": MARKDOWN_NEEDS,
+        "postgres": POSTGRES_NEEDS,
         "metrics": METRICS_NEEDS,
         "test": TEST_NEEDS,
         "check": TEST_NEEDS + CHECK_NEEDS,

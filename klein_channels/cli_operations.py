@@ -23,10 +23,10 @@ from .errors import ConfigError
 from .model import JSON, Address
 from .operations import PAGE, Operations, as_json
 from .secret import redact
-from .store import DeadLetter, open_url
+from .store import DeadLetter
+from .store.opening import store_beside_server
 from .store.people import Person
 from .store.selection import Selection
-from .store.sqlite import SQLiteStore
 
 OWNERS = ("bot", "human", "paused")
 MODES = ("hold", "maintenance", "reject")
@@ -355,12 +355,9 @@ class Opened:
 
     def __init__(self, store: str | None, config: str | None) -> None:
         if store is None and config is None:
-            raise ConfigError("name the store: --store sqlite:///PATH, or --config channels.yml")
+            raise ConfigError("name the store: --store URL, or --config channels.yml")
         read = read_config(config) if config is not None else None
-        engine, path = open_url(store or (read.store if read is not None else ""))
-        if engine == "memory":
-            raise ConfigError("store: memory: is known to its own process only")
-        self._store = SQLiteStore(path, shared=True)
+        self._store = store_beside_server(store or (read.store if read is not None else ""))
         self._operations = _Operations(self._store, time.time, actor=f"command line ({_user()})")
         if read is not None:
             channels = {one.name: one.options.conversation == "sender" for one in read.channels}

@@ -223,6 +223,9 @@ class Deliveries:
                 await deferLater(self._clock, STORE_RETRY, lambda: None)
 
     async def _sent(self, claim: Claim) -> Settlement:
+        if not self._store.is_alive():
+            # Another server may have it by now; if none has, we go on when we are sure of that.
+            return Settlement(state="waiting", due_at=self._now() + STORE_RETRY)
         if claim.repeated:
             _log.warn("reply {id} is sent again: whether it was shown is not known", id=claim.id)
         outgoing = Outgoing(

@@ -116,6 +116,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # Store
     poll_interval: float = 1.0
+    lease: float = 15.0
+    """How long a server of several on one database may be silent before others go on with its work."""
     retention: float = 14 * 86_400.0
     """How long finished events, turns and replies are kept; dedupe keys at least as long as the
     longest `capabilities.redelivery_horizon`."""

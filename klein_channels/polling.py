@@ -21,6 +21,8 @@ from .store import Cursor, Store
 _log = Logger()
 DEADLINE = 120.0
 """Seconds for all calls of one poll; a long poll names its own, shorter one."""
+OTHERS_REST = 5.0
+"""Seconds until it is asked again whether another server still polls."""
 FIRST_REST, LONGEST_REST = 1.0, 60.0
 """Seconds of rest after a poll that failed, doubling."""
 
@@ -56,7 +58,10 @@ class Polling:
         rest = FIRST_REST
         while True:
             try:
-                await self._poll_once(channel, name)
+                if await self._store.may_poll(name):
+                    await self._poll_once(channel, name)
+                else:
+                    await deferLater(self._clock, OTHERS_REST, lambda: None)
                 rest = FIRST_REST
             except CancelledError:
                 raise

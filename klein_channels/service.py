@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -41,10 +40,9 @@ from .polling import Polling
 from .renewal import Renewal
 from .replies import read_reply
 from .sockets import OpenSockets
-from .store import Arrival, Due, Reply, StartedTurn, Store, open_url
-from .store.commit import GroupCommitter
+from .store import Arrival, Due, Reply, StartedTurn, Store
+from .store.opening import store_for_server
 from .store.pauses import Pause
-from .store.sqlite import SQLiteStore
 from .transport import HttpTransport, LiveScreen, shows_growth
 from .upkeep import Upkeep, checked_horizon
 
@@ -348,17 +346,9 @@ class ChannelService(MultiService):
     def _opened_store(self) -> Store:
         store = self._store_spec
         if isinstance(store, str):
-            engine, path = open_url(store)
-            threads = partial(GroupCommitter, call_from_thread=self.reactor.callFromThread)
-            options: dict[str, Any] = {"committer": _group(threads)} if engine == "sqlite" else {}
-            store = SQLiteStore(
-                path,
-                max_waiting=self.policy.max_waiting_events,
-                max_unsent=self.policy.max_unsent_replies,
-                unknown_wait=self.policy.unknown_wait,
-                **options,
-            )
+            store = store_for_server(store, self.policy, self.reactor.callFromThread)
         store.open(self._now())
+        store.listen(self._wake)
         return store
 
     async def _stop(self) -> None:
@@ -467,13 +457,16 @@ class ChannelService(MultiService):
     def _screen_of(self, channel: Channel) -> Screen | None:
         if not shows_growth(channel):
             return None
-        return self._deliveries.signs.screen(LiveScreen(channel, self._http, self.policy))
+        screen = LiveScreen(channel, self._http, self.policy, allowed=self._store.is_alive)
+        return self._deliveries.signs.screen(screen)
 
     def _wake(self, due: Due) -> None:
         for key in due.turns:
             self._conversations.wake(key)
         for key in due.replies:
             self._deliveries.wake(key)
+        for conversation, event in due.answers:
+            self._exchanges.turn_ended(conversation, event)
 
     def _not_stored(self, reason: str) -> None:
         self._write_trouble = reason
@@ -523,10 +516,6 @@ class ChannelService(MultiService):
         if self._meter is UNCOUNTED:
             return transport
         return MeteredTransport(transport, self._meter, self.reactor.seconds)
-
-
-def _group(make: Any) -> Any:
-    return lambda connection, name, begin: make(connection, begin, name=name)
 
 
 def _agent(spec: Any) -> Any:

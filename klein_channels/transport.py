@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -70,22 +70,35 @@ class HttpTransport:
         return self._http.run(channel.show_seen(address, Context()), self._policy.send_deadline)
 
 
-class LiveScreen:
-    """Shows texts that grow, in streams of the platform's own or by edits; the `live.Screen` of HTTP."""
+_NOT_OURS = Refused(reason="another server may go on with it")
 
-    def __init__(self, channel: Channel, http: Http, policy: Policy) -> None:
+
+class LiveScreen:
+    """Shows texts that grow, in streams of the platform's own or by edits; the `live.Screen` of HTTP.
+
+    Nothing is shown unless it is `allowed`.
+    """
+
+    def __init__(
+        self, channel: Channel, http: Http, policy: Policy, *, allowed: Callable[[], bool] = lambda: True
+    ) -> None:
         self._channel = channel
+        self._allowed = allowed
         self._http = http
         self._policy = policy
 
     def open(self, outgoing: Outgoing) -> Deferred[Outcome]:
         """Show it for the first time."""
+        if not self._allowed():
+            return succeed(_NOT_OURS)
         channel = self._channel
         steps = channel.open_stream(outgoing) if isinstance(channel, Streams) else channel.send(outgoing)
         return self._http.run(steps, self._policy.send_deadline)
 
     def extend(self, outgoing: Outgoing, name: str, piece: str) -> Deferred[Outcome]:
         """Show all of it."""
+        if not self._allowed():
+            return succeed(_NOT_OURS)
         steps: Steps[Outcome] = _extending(self._channel, outgoing, name, piece)
         return self._http.run(steps, self._policy.send_deadline)
 

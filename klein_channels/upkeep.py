@@ -21,6 +21,8 @@ from .store.purging import Cutoffs
 _log = Logger()
 DUE_AT_ONCE = 1000
 """Conversations that one poll wakes at most; the next poll wakes the next."""
+RENEWALS = 3
+"""How often a lease is renewed within its time."""
 EXCHANGE_PATIENCE = 600.0
 """Seconds for which replies wait that travel in answers only."""
 
@@ -58,6 +60,7 @@ class Upkeep:
         self._take_up()
         for work, interval in (
             (self._poll, self._policy.poll_interval),
+            (self._keep_alive, self._policy.lease / RENEWALS),
             (self._purge, self._policy.purge_interval),
         ):
             loop = LoopingCall(work)
@@ -82,6 +85,9 @@ class Upkeep:
 
         known = self._paused.refresh().addCallback(lambda _: self._store.waiting())
         known.addCallback(self._answered).addErrback(failed)
+
+    def _keep_alive(self) -> Deferred[None]:
+        return self._store.keep_alive(self._now()).addErrback(self._failed)
 
     def _poll(self) -> Deferred[None]:
         due = self._paused.refresh().addCallback(self._due)

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.errors import StoreFull, StoreUnavailable
-from klein_channels.store.commit import MOST_PER_COMMIT, GroupCommitter, InlineCommitter
+from klein_channels.store.commit import MOST_PER_COMMIT, GroupCommitter, InlineCommitter, SQLiteSession
 
 PATIENCE = 20.0
 
@@ -58,7 +58,9 @@ class GroupCase(SynchronousTestCase):
         self.db = connected()
         self.calls = deque()
         self.arrived = threading.Semaphore(0)
-        self.committer = GroupCommitter(self.db, "BEGIN IMMEDIATE", self.call_from_thread, name="test")
+        self.committer = GroupCommitter(
+            SQLiteSession(self.db, "BEGIN IMMEDIATE"), "test", call_from_thread=self.call_from_thread
+        )
         self.thread = self.committer._thread
         self.addCleanup(self.end)
 
@@ -247,7 +249,7 @@ class CloseTests(GroupCase):
 class InlineTests(SynchronousTestCase):
     def setUp(self):
         self.db = connected()
-        self.committer = InlineCommitter(self.db, "BEGIN IMMEDIATE")
+        self.committer = InlineCommitter(SQLiteSession(self.db, "BEGIN IMMEDIATE"))
 
     def test_at_once_and_rolled_back_if_it_fails(self):
         self.assertEqual(self.successResultOf(self.committer.run(insert(1))), 1)

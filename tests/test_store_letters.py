@@ -13,9 +13,15 @@ KEY = str(address())
 
 
 class LettersCase(SynchronousTestCase):
+    """On SQLite, and, in `test_store_postgres`, on PostgreSQL."""
+
     def setUp(self):
-        self.store = opened()
+        self.store = self.opened()
         self.addCleanup(self.store.close)
+
+    def opened(self, **settings):
+        """An open store of its own."""
+        return opened(**settings)
 
     def get(self, deferred):
         return self.successResultOf(deferred)
@@ -181,8 +187,12 @@ class UrlTests(SynchronousTestCase):
                 open_url(url)
             self.assertIn("sqlite:///PATH", str(caught.exception))
 
-    def test_postgresql_says_that_it_is_not_there_and_not_its_password(self):
-        for url in ("postgresql://u:hunter2@h/db", "postgres:///db", "mysql://u:hunter2@h/db"):
+    def test_postgresql(self):
+        for url in ("postgresql://u:hunter2@h,i/db?sslmode=require", "postgres:///db"):
+            self.assertEqual(open_url(url), ("postgres", url))
+
+    def test_no_password_is_shown(self):
+        for url in ("mysql://u:hunter2@h/db", "postgres:hunter2@h/db"):
             with self.assertRaises(ConfigError) as caught:
                 open_url(url)
             self.assertNotIn("hunter2", str(caught.exception))

@@ -25,9 +25,15 @@ KEY = str(address())
 
 
 class StoreCase(SynchronousTestCase):
+    """On SQLite, and, in `test_store_postgres`, on PostgreSQL."""
+
     def setUp(self):
-        self.store = opened()
+        self.store = self.opened()
         self.addCleanup(self.store.close)
+
+    def opened(self, **settings):
+        """An open store of its own."""
+        return opened(**settings)
 
     def get(self, deferred):
         return self.successResultOf(deferred)
@@ -64,9 +70,9 @@ class StoreCase(SynchronousTestCase):
 
     def rows(self, query):
         def ask(db):
-            return [tuple(row) for row in db.execute(query)]
+            return [tuple(row[name] for name in row.keys()) for row in db.execute(query)]  # noqa: SIM118
 
-        return self.get(self.store._committer.run(ask))
+        return self.get(self.store._write(ask))
 
 
 class ClaimedAtTheEndTests(StoreCase):
@@ -102,7 +108,7 @@ class ClaimedAtTheEndTests(StoreCase):
         self.assertEqual(self.claim().message.parts[0].text, "first")
 
     def test_a_conversation_on_another_server_s_connection_is_that_one_s(self):
-        self.get(self.store._committer.run(lambda db: db.execute("INSERT INTO socket VALUES (?, 7)", (KEY,))))
+        self.get(self.store._write(lambda db: db.execute("INSERT INTO socket VALUES (?, 7)", (KEY,))))
         self.assertIsNone(self.ended("a").claim)
 
     def test_only_the_bot_s_is_claimed(self):
@@ -249,7 +255,7 @@ class EnqueueTests(StoreCase):
 
 class BoundTests(StoreCase):
     def setUp(self):
-        self.store = opened(max_waiting=2, max_unsent=2)
+        self.store = self.opened(max_waiting=2, max_unsent=2)
         self.addCleanup(self.store.close)
 
     def test_a_full_inbox_refuses_with_store_full(self):
@@ -446,7 +452,7 @@ class OutboxTests(StoreCase):
         again = self.claim(now=NOW + 1)
         self.assertEqual((again.id, again.tries, again.first_at), (first.id, 2, NOW))
         self.assertTrue(first.id.startswith(self.store.instance + "-"))
-        other = opened()
+        other = self.opened()
         self.addCleanup(other.close)
         self.assertNotEqual(other.instance, self.store.instance)
 

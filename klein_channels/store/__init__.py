@@ -224,6 +224,8 @@ class Due(Value, frozen=True, kw_only=True):
 
     turns: tuple[str, ...] = ()
     replies: tuple[str, ...] = ()
+    answers: tuple[tuple[str, str], ...] = ()
+    """Webhooks of ours whose replies are there: the conversation, and the id of the event."""
     owners: bool = False
     """Whether there are owners whose time is over."""
 
@@ -250,6 +252,8 @@ class Stats(Value, frozen=True, kw_only=True):
 class Store(Protocol):
     """What every engine does."""
 
+    server: int
+    """Who we are among the servers of one database; 0 where there is but one."""
     instance: str
     """Random, made with the store: begins the id of every send, so that echoes of ours are known."""
 
@@ -396,6 +400,24 @@ class Store(Protocol):
     def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
         """Let replies expire that travel in answers only and were not fetched; how many exchanges."""
 
+    def keep_alive(self, now: float) -> Deferred[None]:
+        """Renew our lease, and make what dead servers had begun nobody's; asked again and again."""
+
+    def is_alive(self) -> bool:
+        """Whether our lease holds. If not, others may go on with what we began: nothing more is shown."""
+
+    def listen(self, heard: Callable[[Due], None]) -> None:
+        """Have `heard` called with what other servers hint at; polling finds the same, later."""
+
+    def may_poll(self, name: str) -> Deferred[bool]:
+        """Whether the poll of that name is ours; of all servers, one has it."""
+
+    def hold_socket(self, conversation: str) -> Deferred[None]:
+        """The other end of this conversation is connected to us: as long as we live, we send there."""
+
+    def drop_socket(self, conversation: str) -> Deferred[None]:
+        """It is not connected to us any more: any server sends there."""
+
     def purge(self, seen_before: float, finished_before: float, own: Cutoffs = NO_OTHERS) -> Deferred[int]:
         """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone.
 
@@ -403,16 +425,19 @@ class Store(Protocol):
         """
 
 
-def open_url(url: str) -> tuple[Literal["sqlite", "memory"], str]:
-    """The engine and the path that a store URL names; raise `ConfigError` for any other."""
+def open_url(url: str) -> tuple[Literal["sqlite", "memory", "postgres"], str]:
+    """The engine, and the path or address, that a store URL names; raise `ConfigError` for any other."""
     if url == "memory:":
         return "memory", ""
     scheme, colon, _ = url.partition(":")
     _, found, path = url.partition(":///")
     if scheme == "sqlite" and found and path:
         return "sqlite", path
-    if scheme in ("postgresql", "postgres"):
-        raise ConfigError("store: PostgreSQL is not available yet; use sqlite:///PATH")
+    if scheme in ("postgresql", "postgres") and url.startswith(f"{scheme}://"):
+        return "postgres", url
     # What stands behind the scheme may hold a password.
     shown = f"{scheme}:…" if colon and scheme != "sqlite" else url
-    raise ConfigError(f"store: {shown!r} is no store; use sqlite:///PATH (four slashes for /PATH) or memory:")
+    raise ConfigError(
+        f"store: {shown!r} is no store; use sqlite:///PATH (four slashes for /PATH),"
+        " postgresql://HOST/DATABASE or memory:"
+    )

@@ -1,9 +1,10 @@
 """
-Group commit: one thread that owns the writing connection and commits whatever came meanwhile.
+Group commit: one thread that owns a connection and commits whatever came meanwhile.
 
-Work is a function of the connection. All that arrived while the former commit ran, and in a moment
-after it, shares the next one; a piece that fails is rolled back alone, so that it fails nobody else.
-Results cross back to the caller's thread once per commit, in order.
+Work is a function of the connection; a `Session` knows how an engine commits it. All that arrived
+while the former commit ran, and in a moment after it, shares the next one; a piece that fails is rolled
+back alone, so that it fails nobody else. Results cross back to the caller's thread once per commit, in
+order.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from ..errors import StoreUnavailable
+from .database import Database
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], T]
+Work = Callable[[Database], T]
 GATHER = 0.003
 """Seconds for which a busy committer lets work come together before it commits."""
 MOST_PER_COMMIT = 256
@@ -39,22 +41,30 @@ class Committer(Protocol):
         """Do what was asked, then close the connection."""
 
 
-class InlineCommitter:
-    """Each piece at once, in the caller's thread: for ``memory:`` and for tests."""
+class Session(Protocol):
+    """A connection of one thread, and how work becomes durable on it."""
 
-    def __init__(self, connection: sqlite3.Connection, begin: str) -> None:
-        self._session = _Session(connection, begin)
+    def together(self, works: list[Work[Any]]) -> list[Any]:
+        """The result, or the `Failure`, of each piece: in one commit as long as none of them fails."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class InlineCommitter:
+    """Each piece at once, in the caller's thread: for ``memory:``, the command line and tests."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def run(self, work: Work[T]) -> Deferred[T]:
         """Do `work` now."""
-        try:
-            return succeed(self._session.alone(work))
-        except Exception:
-            return fail(_readable(Failure()))
+        result = self._session.together([work])[0]
+        return fail(result) if isinstance(result, Failure) else succeed(result)
 
     def close(self) -> Deferred[None]:
         """Close the connection."""
-        self._session.connection.close()
+        self._session.close()
         return succeed(None)
 
 
@@ -62,13 +72,9 @@ class GroupCommitter:
     """All pieces in one thread of its own, as many as there are in each commit."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        begin: str,
-        call_from_thread: Callable[..., object],
-        name: str = "store",
+        self, session: Session, name: str = "store", *, call_from_thread: Callable[..., object]
     ) -> None:
-        self._session = _Session(connection, begin)
+        self._session = session
         self._call_from_thread = call_from_thread
         self._queue: SimpleQueue[tuple[Work[Any], Deferred[Any]] | None] = SimpleQueue()
         self._closed: Deferred[None] | None = None
@@ -97,7 +103,7 @@ class GroupCommitter:
         for batch in self._batches():
             results = self._session.together([work for work, _ in batch])
             self._call_from_thread(_deliver, [done for _, done in batch], results)
-        self._session.connection.close()
+        self._session.close()
         assert self._closed is not None
         self._call_from_thread(self._closed.callback, None)
 
@@ -122,12 +128,16 @@ class GroupCommitter:
                 return
 
 
-class _Session:
-    """A connection, and the word with which its transactions begin."""
+class SQLiteSession:
+    """A connection to SQLite, and the word with which its transactions begin."""
 
     def __init__(self, connection: sqlite3.Connection, begin: str) -> None:
         self.connection = connection
         self._begin = begin
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
 
     def together(self, works: list[Work[Any]]) -> list[Any]:
         """The result or failure of each piece, all in one commit unless one of them fails."""
@@ -156,12 +166,12 @@ class _Session:
         try:
             return self.alone(work)
         except Exception:
-            return _readable(Failure())
+            return readable(Failure(), sqlite3.Error)
 
 
-def _readable(failure: Failure) -> Failure:
+def readable(failure: Failure, refusals: type[Exception]) -> Failure:
     """Say what a database error means; leave the store's own errors alone."""
-    if failure.check(sqlite3.Error):
+    if failure.check(refusals):
         return Failure(StoreUnavailable(f"the database refused: {failure.getErrorMessage()}"))
     failure.cleanFailure()
     return failure

@@ -88,8 +88,11 @@ def waiting(db: Database) -> Due:
     return Due(turns=_firsts(turns.fetchall()), replies=_firsts(replies.fetchall()))
 
 
-def due(db: Database, now: float, limit: int) -> Due:
-    """Conversations with a retry, a replay or a reply whose time has come."""
+def due(db: Database, now: float, limit: int, *, fresh: float) -> Due:
+    """Conversations with a retry, a replay or a reply whose time has come.
+
+    Replies that were made after `fresh` are left to the server that made them.
+    """
     moving, places = not_still(db, "mine.conversation")
     turns = db.execute(
         "SELECT conversation FROM turn AS mine WHERE state IN ('retry', 'queued') AND due_at <= ?"
@@ -106,8 +109,9 @@ def due(db: Database, now: float, limit: int) -> Due:
     replies = db.execute(
         # The latest first: those that were due before are known already, and wait for their account.
         "SELECT conversation FROM outbox AS mine WHERE state IN ('waiting', 'unknown', 'held')"
-        f" AND due_at <= ? AND {_FOREMOST} AND {_NOT_PAUSED}{moving} ORDER BY due_at DESC LIMIT ?",
-        (now, *places, limit),
+        f" AND due_at <= ? AND created_at <= ? AND {_FOREMOST} AND {_NOT_PAUSED}{moving}"
+        " ORDER BY due_at DESC LIMIT ?",
+        (now, fresh, *places, limit),
     )
     return Due(
         turns=_firsts([*turns.fetchall(), *events.fetchall()]),
@@ -124,6 +128,20 @@ def replies_due(db: Database, prefix: str, after: str, now: float, limit: int) -
         " AND substr(conversation, 1, length(?)) = ? AND state IN ('waiting', 'unknown', 'held')"
         f" AND due_at <= ? AND {_FOREMOST} AND {_NOT_PAUSED}{moving} ORDER BY conversation LIMIT ?",
         (after, prefix, prefix, now, *places, limit),
+    )
+    return _firsts(rows.fetchall())
+
+
+def left_lying(db: Database, before: float, limit: int) -> tuple[str, ...]:
+    """Conversations with events that came before `before` and that nobody has begun to answer."""
+    moving, places = not_still(db, "mine.conversation")
+    rows = db.execute(
+        "SELECT conversation FROM inbox AS mine WHERE state = 'waiting' AND received_at <= ?"
+        " AND (due_at IS NULL OR due_at <= ?)"
+        " AND NOT EXISTS (SELECT 1 FROM turn WHERE turn.conversation = mine.conversation"
+        f" AND turn.state IN ('running', 'retry')) AND {_NOT_PAUSED}{moving}"
+        " GROUP BY conversation ORDER BY min(id) LIMIT ?",
+        (before, before, *places, limit),
     )
     return _firsts(rows.fetchall())
 

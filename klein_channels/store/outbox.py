@@ -138,10 +138,6 @@ def claim_reply(db: Database, server: int, instance: str, key: str, now: float) 
         ).fetchone()
         if row is None:
             return None
-        if row["state"] == "sending" and server and row["server"] == server:
-            # Nothing is under way here, or nobody would ask: it was claimed by a commit that did not
-            # answer, and never reached the one who sends.
-            return _claimed(db, server, instance, row, now)
         if row["state"] in ("sending", "streaming") or row["due_at"] > now:
             return NotNow()
         owner = owner_at(row, now)
@@ -221,6 +217,15 @@ def context_of(conversation: Row | None, now: float) -> Context:
         last_at=conversation["last_at"],
         owner=owner_at(conversation, now),
         reference=msgspec.json.decode(reference) if reference else None,
+    )
+
+
+def doubt(db: Database, server: int, key: str, until: float) -> None:
+    """A commit of ours did not answer: if it claimed a reply, nobody knows whether that is being sent."""
+    db.execute(
+        "UPDATE outbox SET state = 'unknown', due_at = ?"
+        f" WHERE conversation = ? AND state IN {OPEN} AND state = 'sending' AND server = ?",
+        (until, key, server),
     )
 
 

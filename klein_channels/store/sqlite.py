@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from ..errors import StartError
 from . import letters, schema
-from .commit import Committer, InlineCommitter, Work
+from .commit import Committer, InlineCommitter, Session, SQLiteSession, Work
 from .tables import Tables
 from .takeover import take_over
 
@@ -29,12 +29,12 @@ T = TypeVar("T")
 VERSION = schema.newest("sqlite")
 BUSY = 5.0
 """Seconds to wait for another process's transaction."""
-StartCommitter = Callable[[sqlite3.Connection, str, str], Committer]
+StartCommitter = Callable[[Session, str], Committer]
 
 
-def inline(connection: sqlite3.Connection, name: str, begin: str) -> Committer:
+def inline(session: Session, name: str) -> Committer:
     """A committer that works at once, in the caller's thread."""
-    return InlineCommitter(connection, begin)
+    return InlineCommitter(session)
 
 
 class SQLiteStore(Tables):
@@ -69,9 +69,13 @@ class SQLiteStore(Tables):
         try:
             if self.path and not self._shared:
                 self._take_lock()
-            self._committer = self._start_committer(self._prepared(now), "store", "BEGIN IMMEDIATE")
+            self._committer = self._start_committer(
+                SQLiteSession(self._prepared(now), "BEGIN IMMEDIATE"), "store"
+            )
             if self.path:
-                self._reader = self._start_committer(self._connect("ro"), "store-reader", "BEGIN")
+                self._reader = self._start_committer(
+                    SQLiteSession(self._connect("ro"), "BEGIN"), "store-reader"
+                )
             else:
                 self._reader = self._committer
         except BaseException as error:

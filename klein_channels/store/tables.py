@@ -6,7 +6,7 @@ An engine says how work is committed (`_write`) and how listings are read (`_rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -161,21 +161,23 @@ class Tables:
         begun = self._begun.pop(conversation, None)
         if begun is not None:
             return succeed(begun)
-        most_unsent = self._max_unsent
         return self._write(
-            lambda db: self._counted_out(
-                inbox.start_turn(
-                    db,
-                    self.server,
-                    conversation,
-                    now,
-                    deterministic=deterministic,
-                    most_unsent=most_unsent,
-                    queueing=queueing,
-                )
-            ),
-            conversation,
+            lambda db: self._started(db, conversation, now, deterministic, queueing), conversation
         )
+
+    def _started(
+        self, db: Database, conversation: str, now: float, deterministic: bool, queueing: Queueing
+    ) -> StartedTurn | NotNow | None:
+        started = inbox.start_turn(
+            db,
+            self.server,
+            conversation,
+            now,
+            deterministic=deterministic,
+            most_unsent=self._max_unsent,
+            queueing=queueing,
+        )
+        return self._counted_out(started)
 
     def interrupting(self, turn: Turn, now: float) -> Deferred[bool]:
         """Whether an event waits that would put an end to `turn`."""
@@ -290,7 +292,7 @@ class Tables:
 
     def due(self, now: float, limit: int) -> Deferred[Due]:
         """Conversations whose time has come."""
-        return self._read(lambda db: letters.due(db, now, limit))
+        return self._read(lambda db: letters.due(db, now, limit, fresh=now))
 
     def replies_due(self, prefix: str, after: str, now: float, limit: int) -> Deferred[tuple[str, ...]]:
         """Conversations of one account whose replies are due."""
@@ -327,9 +329,35 @@ class Tables:
 
     def purge(self, seen_before: float, finished_before: float, own: Cutoffs = NO_OTHERS) -> Deferred[int]:
         """Delete one chunk of what is over."""
-        return self._write(
-            lambda db: purging.purge(db, hour_of(seen_before), seen_before, finished_before, own)
-        )
+        return self._write(lambda db: self._purged(db, seen_before, finished_before, own))
+
+    def _purged(self, db: Database, seen_before: float, finished_before: float, own: Cutoffs) -> int:
+        return purging.purge(db, hour_of(seen_before), seen_before, finished_before, own)
+
+    # -- where there is but one server
+
+    def keep_alive(self, now: float) -> Deferred[None]:
+        """The lock of the file says that we live."""
+        return succeed(None)
+
+    def is_alive(self) -> bool:
+        """Whether nobody can have taken over what we have begun."""
+        return True
+
+    def listen(self, heard: Callable[[Due], None]) -> None:
+        """There is nobody who could tell anything."""
+
+    def may_poll(self, name: str) -> Deferred[bool]:
+        """All polls are ours."""
+        return succeed(True)
+
+    def hold_socket(self, conversation: str) -> Deferred[None]:
+        """All connections are ours."""
+        return succeed(None)
+
+    def drop_socket(self, conversation: str) -> Deferred[None]:
+        """All connections are ours."""
+        return succeed(None)
 
 
 def hour_of(timestamp: float) -> bytes:

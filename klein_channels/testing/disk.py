@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from ..store.commit import InlineCommitter, Work
+from ..store.commit import InlineCommitter, Session, Work
 
 T = TypeVar("T")
 
@@ -43,9 +43,9 @@ class Disk:
         self.connections.append(connection)
         return connection
 
-    def committer(self, connection: sqlite3.Connection, name: str, begin: str) -> Any:
+    def committer(self, session: Session, name: str) -> Any:
         """A committer that works at once, or when it is released."""
-        self._committers.append(_MortalCommitter(self, InlineCommitter(connection, begin)))
+        self._committers.append(_MortalCommitter(self, InlineCommitter(session)))
         return self._committers[-1]
 
     def let_go(self) -> None:
