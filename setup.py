@@ -41,6 +41,7 @@ setup(
         "klein_channels.telegram",
         "klein_channels.testing",
         "klein_channels.twilio",
+        "klein_channels.whatsapp",
         "klein_channels.web",
         "twisted.plugins",
     ],

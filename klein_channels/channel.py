@@ -76,6 +76,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Whether one may call a number, where one may open a page."""
     title_unit: Literal["characters", "utf16", "bytes"] | None = None
     """What titles are counted in; None for `text_unit`."""
+    lone_link: bool = False
+    """Whether a link may be a button where it is the only one, whatever `button_links` says."""
     payload_limit: int = 1000
     payload_unit: Literal["characters", "utf16", "bytes"] | None = None
     """What payloads are counted in; None for `text_unit`."""
@@ -83,6 +85,12 @@ class Capabilities(Value, frozen=True, kw_only=True):
     card_title: int = 80
     card_subtitle: int = 80
     card_buttons: int = 3
+    list_rows: int = 0
+    """Rows of one list, in all of its sections."""
+    list_title: int = 24
+    list_description: int = 72
+    list_text: int = 1024
+    """Words over a list."""
     media: frozenset[Literal["image", "audio", "video", "file"]] = frozenset()
     location: bool = False
     custom: bool = True

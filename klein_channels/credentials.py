@@ -56,8 +56,10 @@ class Credentials:
         """The tokens of accounts that are not named: one text or a list."""
         return [self.token(key, token.reveal(), hint) for token in self.several(key, value, hint)]
 
-    def tokens_by_account(self, key: str, value: Mapping[Any, Any], hint: str) -> dict[str, Secret]:
-        """Tokens under the ids of their accounts, which may be written as numbers."""
+    def tokens_by_account(
+        self, key: str, value: Mapping[Any, Any], hint: str, *, shared: bool = False
+    ) -> dict[str, Secret]:
+        """Tokens under the ids of their accounts, which may be numbers; perhaps one for several."""
         if not value:
             raise self.problem(key, f"is empty: {hint}")
         found: dict[str, Secret] = {}
@@ -66,6 +68,6 @@ class Credentials:
                 raise self.problem(key, "has an id that is neither a text nor a number")
             name = str(account).strip()
             found[name] = self.token(f"{key}[{name}]", text, hint)
-        if len(set(found.values())) < len(found):
+        if not shared and len(set(found.values())) < len(found):
             raise self.problem(key, "has one token for two ids; each has a token of its own")
         return found

@@ -21,7 +21,7 @@ from .accounts import Account, Accounts, AccountState
 from .errors import StoreError
 from .lanes import Lanes
 from .logs import Throttle, presentable
-from .model import Address, Outcome, Outgoing, Refused, Retry, Sent
+from .model import Address, Context, Outcome, Outgoing, Refused, Retry, Sent
 from .policy import Policy
 from .queues import AccountQueues
 from .rates import Rate, kind_of
@@ -41,7 +41,7 @@ class Transport(Terms, Protocol):
     def rates(self, address: Address) -> tuple[Rate, ...]:
         """How often may be sent there."""
 
-    def show_typing(self, address: Address, on: bool) -> Deferred[None]:
+    def show_typing(self, address: Address, on: bool, context: Context) -> Deferred[None]:
         """Show a life sign, if the platform has one."""
 
 
@@ -98,10 +98,10 @@ class Deliveries:
         """Whether what waits in this conversation would be sent at once."""
         return self._lanes.would_begin(key)
 
-    def show_typing(self, key: str, address: Address, on: bool) -> None:
+    def show_typing(self, key: str, address: Address, on: bool, context: Context) -> None:
         """Show that an answer is being written, or no longer, unless one is on its way already."""
         if not self._lanes.stopped and not self._lanes.is_busy(key):
-            self.signs.show_typing(key, address, on)
+            self.signs.show_typing(key, address, on, context)
 
     def time_waits(self, waited: Callable[[str, float], None]) -> None:
         """Tell `waited` how long each conversation had to wait for its account, or for a place."""

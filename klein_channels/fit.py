@@ -8,7 +8,7 @@ parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -25,6 +25,9 @@ from .model import (
     Custom,
     File,
     Image,
+    ListMenu,
+    ListRow,
+    ListSection,
     Location,
     Message,
     QuickReplies,
@@ -56,7 +59,7 @@ def fit(message: Message, capabilities: Capabilities) -> list[AnyPart]:
 
 
 def _in_plain_words(part: AnyPart) -> AnyPart:
-    if not isinstance(part, Text | Buttons | QuickReplies) or part.format == "plain":
+    if not isinstance(part, Text | Buttons | QuickReplies | ListMenu) or part.format == "plain":
         return part
     return msgspec.structs.replace(part, text=render(part.text, "plain").text, format="plain")
 
@@ -71,6 +74,8 @@ def _fitted(part: AnyPart, able: Capabilities) -> Sequence[AnyPart]:
             return _fit_quick_replies(part, able)
         case Carousel():
             return list(_fit_carousel(part, able))
+        case ListMenu():
+            return _fit_list(part, able)
         case Location():
             return [part] if able.location else _pieces(Text(text=place_in_words(part)), able)
         case Custom():
@@ -120,6 +125,7 @@ def _fit_buttons(part: Buttons, able: Capabilities) -> Sequence[AnyPart]:
     return (
         _shown_as_buttons(words, buttons, able)
         or _shown_as_replies(words, _replies_from(buttons), able)
+        or _shown_as_list(words, _list_of(buttons), able)
         or _all_pieces(_with_more(words, _listed(buttons)), able)
     )
 
@@ -132,6 +138,7 @@ def _fit_quick_replies(part: QuickReplies, able: Capabilities) -> Sequence[AnyPa
     return (
         _shown_as_replies(words, replies, able)
         or (_shown_as_buttons(words, buttons, able) if not asks else [])
+        or (_shown_as_list(words, _list_of(buttons), able) if not asks else [])
         or _all_pieces(_with_more(words, _listed(buttons)), able)
     )
 
@@ -184,10 +191,11 @@ def _shown_as_replies(words: Text, replies: tuple[QuickReply, ...], able: Capabi
 def _cut_buttons(buttons: tuple[Button, ...], most: int, able: Capabilities) -> tuple[Button, ...]:
     """The buttons with titles that fit; none if one of them cannot be shown, or there are too many."""
     cut = tuple(msgspec.structs.replace(b, title=_short(b.title, able.button_title, able)) for b in buttons)
+    alone = able.lone_link and len(cut) == 1
     possible = all(
         button.title
         and _carries(button.payload, able)
-        and (able.button_links or not (button.url or button.phone))
+        and (able.button_links or not (button.url or button.phone) or (alone and not button.phone))
         and (able.button_calls or not button.phone)
         for button in cut
     )
@@ -229,6 +237,98 @@ def _listed(buttons: Iterable[Button]) -> str:
 
 def _numbered(lines: Iterable[str]) -> str:
     return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+# ---------------------------------------------------------------------------------------------
+# Lists
+
+
+def _fit_list(part: ListMenu, able: Capabilities) -> Sequence[AnyPart]:
+    sections = tuple(
+        ListSection(title=(section.title or "").strip() or None, rows=tuple(map(_complete_row, section.rows)))
+        for section in part.sections
+        if section.rows
+    )
+    menu = msgspec.structs.replace(part, sections=sections, button=part.button.strip())
+    words = Text(text=part.text, format=part.format)
+    rows = [row for section in sections for row in section.rows]
+    replies = tuple(QuickReply(title=row.title, payload=row.payload) for row in rows)
+    buttons = tuple(Button(title=row.title, payload=row.payload) for row in rows)
+    told = _with_more(words, _menu_in_words(menu)) if _says_more(menu) else [words]
+    return (
+        _shown_as_list(words, menu, able)
+        or _introducing(told, lambda last: _shown_as_replies(last, replies, able), able)
+        or _introducing(told, lambda last: _shown_as_buttons(last, buttons, able), able)
+        or _all_pieces(_with_more(words, _menu_in_words(menu)), able)
+    )
+
+
+def _complete_row(row: ListRow) -> ListRow:
+    title = row.title.strip() or NO_WORDS
+    description = (row.description or "").strip() or None
+    return ListRow(title=title, payload=row.payload or title, description=description)
+
+
+def _list_of(buttons: tuple[Button, ...]) -> ListMenu | None:
+    """The same choice as a list; None if there is a link or a telephone number in it."""
+    if not buttons or any(button.url or button.phone for button in buttons):
+        return None
+    rows = tuple(ListRow(title=button.title, payload=button.payload) for button in buttons)
+    return ListMenu(text="", sections=(ListSection(rows=rows),))
+
+
+def _shown_as_list(words: Text, menu: ListMenu | None, able: Capabilities) -> list[AnyPart]:
+    """The words with the list under their last piece; nothing if the platform cannot show it."""
+    rows = [row for section in menu.sections for row in section.rows] if menu else []
+    if menu is None or not 0 < len(rows) <= able.list_rows or able.list_text < WIDEST[able.text_unit]:
+        return []
+    sections = tuple(_cut_section(section, able) for section in menu.sections)
+    if not all(row.title and _carries(row.payload, able) for section in sections for row in section.rows):
+        return []
+    texts = _with_more(words, _menu_in_words(menu)) if sections != menu.sections else [words]
+    *before, last = _ending_within(able.list_text, texts, able)
+    button = _short(menu.button, able.button_title, able)
+    return [*before, ListMenu(text=last.text, sections=sections, button=button, format=last.format)]
+
+
+def _cut_section(section: ListSection, able: Capabilities) -> ListSection:
+    return ListSection(
+        title=_short(section.title or "", able.list_title, able) or None,
+        rows=tuple(
+            msgspec.structs.replace(
+                row,
+                title=_short(row.title, able.list_title, able),
+                description=_short(row.description or "", able.list_description, able) or None,
+            )
+            for row in section.rows
+        ),
+    )
+
+
+def _says_more(menu: ListMenu) -> bool:
+    """Whether titles alone would leave something of the list unsaid."""
+    return any(section.title or any(row.description for row in section.rows) for section in menu.sections)
+
+
+def _menu_in_words(menu: ListMenu) -> str:
+    """The list in words: its sections' titles, its rows numbered through, with what they describe."""
+    lines: list[str] = []
+    number = 0
+    for section in menu.sections:
+        lines += [section.title] if section.title else []
+        for row in section.rows:
+            number += 1
+            lines.append(f"{number}. " + ": ".join(filter(None, (row.title, row.description))))
+    return "\n".join(lines)
+
+
+def _introducing(
+    texts: Sequence[Text], show: Callable[[Text], list[AnyPart]], able: Capabilities
+) -> list[AnyPart]:
+    """All of `texts`, with what `show` makes of the last one; nothing if it cannot."""
+    *before, last = texts
+    shown = show(last)
+    return [*_all_pieces(before, able), *shown] if shown else []
 
 
 # ---------------------------------------------------------------------------------------------

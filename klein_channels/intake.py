@@ -41,6 +41,7 @@ from .model import (
     Echo,
     Handover,
     PersonEvent,
+    Receipt,
     Received,
     Unknown,
     WebhookRequest,
@@ -280,7 +281,7 @@ class Intake:
     def _arrival(self, channel: Channel, event: AnyEvent, now: float) -> Arrival:
         owner = event.owner if isinstance(event, Handover) else None
         turn = is_turn(event, channel.options)
-        settles = self._own_row(event) if isinstance(event, Echo) else None
+        settles = self._own_row(event.metadata) if isinstance(event, Echo | Receipt) else None
         by_human = settles is None and isinstance(event, Echo) and takes_over(event, channel.options)
         key = conversation_key(event, channel.options)
         queueing = self._admission.queueing(channel)
@@ -295,7 +296,8 @@ class Intake:
             owner_until=owner_until(channel.options, self._now()) if by_human else None,
             implied=by_human,
             settles=settles,
-            mid=event.mid if isinstance(event, Echo) else None,
+            mid=_mid_of(event),
+            failure=_failure_of(event),
             exchange=_exchange_of(channel),
             due_at=self._admission.earliest(event, now) if turn else None,
             queueing=queueing,
@@ -326,9 +328,9 @@ class Intake:
                 account=address.account,
             )
 
-    def _own_row(self, echo: Echo) -> int | None:
-        """The outbox row that an echo of ours comes from."""
-        instance, _, row = (echo.metadata or "").rpartition("-")
+    def _own_row(self, metadata: str | None) -> int | None:
+        """The outbox row that an echo or a receipt of ours comes from."""
+        instance, _, row = (metadata or "").rpartition("-")
         return (
             int(row)
             if instance and instance == self._store.instance and row.isdecimal() and len(row) < 19
@@ -365,6 +367,20 @@ class Intake:
                 kept_back=kept_back,
             )
         return WebhookResponse(status=error.status)
+
+
+def _failure_of(event: AnyEvent) -> str | None:
+    """Why a message of ours failed after it had been taken."""
+    if not isinstance(event, Receipt) or event.status != "failed":
+        return None
+    return event.reason or "failed"
+
+
+def _mid_of(event: AnyEvent) -> str | None:
+    """What the platform calls the message of ours that an event is about."""
+    if isinstance(event, Receipt):
+        return event.mids[0] if event.mids else None
+    return event.mid if isinstance(event, Echo) else None
 
 
 def _exchange_of(channel: Channel) -> Literal["none", "open", "only"]:

@@ -220,6 +220,10 @@ class Receipt(Event, tag="receipt", frozen=True, kw_only=True):
     mids: tuple[str, ...] = ()
     watermark: float | None = None
     error: JSON = None
+    metadata: str | None = None
+    """What we gave with the message, where the platform gives it back: the id of our send."""
+    reason: str | None = None
+    """Why it failed, on one line."""
 
 
 class Handover(Event, tag="handover", frozen=True, kw_only=True):
@@ -467,6 +471,30 @@ class Carousel(Part, tag="carousel", frozen=True, kw_only=True):
     cards: tuple[Card, ...]
 
 
+class ListRow(Value, frozen=True, kw_only=True):
+    """One row of a list; `payload` comes back as a `Postback`."""
+
+    title: str
+    payload: str | None = None
+    description: str | None = None
+
+
+class ListSection(Value, frozen=True, kw_only=True):
+    """Rows of a list under a title of their own."""
+
+    rows: tuple[ListRow, ...]
+    title: str | None = None
+
+
+class ListMenu(Part, tag="list", frozen=True, kw_only=True):
+    """Words with a list to choose one row from, which `button` opens where the platform wants one."""
+
+    text: str
+    sections: tuple[ListSection, ...]
+    button: str = ""
+    format: Literal["plain", "markdown"] = "plain"
+
+
 class Location(Part, tag="location", frozen=True, kw_only=True):
     """A place on a map, in degrees."""
 
@@ -482,7 +510,7 @@ class Custom(Part, tag="custom", frozen=True, kw_only=True):
 
 
 AnyPart: TypeAlias = (
-    Text | Image | Audio | Video | File | Buttons | QuickReplies | Carousel | Location | Custom
+    Text | Image | Audio | Video | File | Buttons | QuickReplies | Carousel | ListMenu | Location | Custom
 )
 
 

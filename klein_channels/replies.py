@@ -27,6 +27,7 @@ from .model import (
     Custom,
     File,
     Image,
+    ListMenu,
     Location,
     Message,
     QuickReplies,
@@ -293,7 +294,7 @@ def _card(element: _Dict) -> Card:
 # The other direction
 
 
-def _part_to_rasa(part: AnyPart) -> dict[str, JSON]:
+def _part_to_rasa(part: AnyPart) -> dict[str, JSON]:  # noqa: PLR0911  (one for each kind of part)
     match part:
         case Text():
             return {"text": part.text}
@@ -301,6 +302,9 @@ def _part_to_rasa(part: AnyPart) -> dict[str, JSON]:
             return {"text": part.text, "buttons": [_button_to_rasa(button) for button in part.buttons]}
         case QuickReplies():
             return {"text": part.text, "quick_replies": [_quick_reply_to_rasa(r) for r in part.replies]}
+        case ListMenu():
+            rows = [row for section in part.sections for row in section.rows]
+            return {"text": part.text, "buttons": [_present(title=r.title, payload=r.payload) for r in rows]}
         case Carousel():
             return {"elements": [_card_to_rasa(card) for card in part.cards]}
         case Image():

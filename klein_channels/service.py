@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening_service
 from twisted.internet.defer import Deferred, succeed
@@ -31,7 +32,7 @@ from .live import Screen
 from .logs import install_redaction
 from .meter import UNCOUNTED, Meter
 from .metered import MeteredTransport
-from .model import JSON, Address, AnyEvent, Message, Owner, WebhookRequest, WebhookResponse
+from .model import JSON, Address, AnyEvent, Context, Message, Owner, WebhookRequest, WebhookResponse
 from .observers import Observer, Observers
 from .operations import Operations, as_json
 from .paused import Paused
@@ -433,13 +434,14 @@ class ChannelService(MultiService):
         )
 
     def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
-        self._deliveries.show_typing(key, started.address, on)
+        context = msgspec.structs.replace(started.context, last_event=started.turn.event.id)
+        self._deliveries.show_typing(key, started.address, on, context)
 
     def _show_seen(self, arrival: Arrival) -> None:
         address = arrival.event.address
         if not self.channels[address.channel].options.mark_seen or not self._deliveries.signs.spares(address):
             return
-        seen = self._transport.show_seen(address)
+        seen = self._transport.show_seen(address, Context(last_event=arrival.event.id))
         seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
 
     def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:

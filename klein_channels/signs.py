@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from .accounts import Accounts
 from .live import Screen
-from .model import Address, Outcome, Outgoing, Retry, Sent
+from .model import Address, Context, Outcome, Outgoing, Retry, Sent
 from .queues import AccountQueues
 
 _log = Logger()
@@ -31,7 +31,7 @@ MOST_URGENT = 10_000
 class ShowsTyping(Protocol):
     """A transport, as far as life signs go."""
 
-    def show_typing(self, address: Address, on: bool) -> Deferred[None]:
+    def show_typing(self, address: Address, on: bool, context: Context) -> Deferred[None]:
         """Show a life sign, if the platform has one."""
 
 
@@ -54,11 +54,11 @@ class Signs:
         self._patience = patience
         self._typing: dict[str, Deferred[None]] = {}
 
-    def show_typing(self, key: str, address: Address, on: bool) -> None:
+    def show_typing(self, key: str, address: Address, on: bool, context: Context) -> None:
         """Show that an answer is being written, or no longer, unless one is on its way already."""
         if key in self._typing or (on and not self.spares(address, SPARE_FOR_SIGNS)):
             return
-        shown = self._transport.show_typing(address, on)
+        shown = self._transport.show_typing(address, on, context)
         if not shown.called:
             self._typing[key] = shown
         shown.addBoth(self._typing_done, key)

@@ -23,6 +23,7 @@ from .model import (
     Delta,
     EndConversation,
     Handoff,
+    ListMenu,
     Message,
     Owner,
     QuickReplies,
@@ -295,6 +296,8 @@ def _payloads(part: AnyPart) -> Iterable[str | None]:
         return [button.payload for button in part.buttons]
     if isinstance(part, QuickReplies):
         return [reply.payload for reply in part.replies]
+    if isinstance(part, ListMenu):
+        return [row.payload for section in part.sections for row in section.rows]
     if isinstance(part, Carousel):
         return [button.payload for card in part.cards for button in card.buttons]
     return ()

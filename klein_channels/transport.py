@@ -55,19 +55,19 @@ class HttpTransport:
             return "hold"
         return channel.options.unknown or channel.capabilities.unknown
 
-    def show_typing(self, address: Address, on: bool) -> Deferred[None]:
+    def show_typing(self, address: Address, on: bool, context: Context) -> Deferred[None]:
         """A life sign, where the platform has one and the channel wants it."""
         channel = self._live.get(address.channel)
         if channel is None or not channel.options.typing:
             return succeed(None)
-        return self._http.run(channel.show_typing(address, on, Context()), self._policy.send_deadline)
+        return self._http.run(channel.show_typing(address, on, context), self._policy.send_deadline)
 
-    def show_seen(self, address: Address) -> Deferred[None]:
+    def show_seen(self, address: Address, context: Context) -> Deferred[None]:
         """That the last message was read, where the channel wants it shown."""
         channel = self._live.get(address.channel)
         if channel is None or not channel.options.mark_seen:
             return succeed(None)
-        return self._http.run(channel.show_seen(address, Context()), self._policy.send_deadline)
+        return self._http.run(channel.show_seen(address, context), self._policy.send_deadline)
 
 
 _NOT_OURS = Refused(reason="another server may go on with it")

@@ -125,7 +125,7 @@ class Transport:
         result = self.outcomes(outgoing)
         return result if isinstance(result, Deferred) else succeed(result)
 
-    def show_typing(self, address, on):
+    def show_typing(self, address, on, context):
         self.typing.append((str(address), on))
         return self.typing_result()
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.delivery import Deliveries
 from klein_channels.errors import StoreUnavailable
-from klein_channels.model import Refused, Retry, Sent, UnknownOutcome
+from klein_channels.model import Context, Refused, Retry, Sent, UnknownOutcome
 from klein_channels.policy import Policy
 from klein_channels.secret import Secret
 from klein_channels.store import STORE_RETRY, EndOfTurn
@@ -430,7 +430,7 @@ class TypingTests(DeliveryCase):
         self.transport.typing_result = lambda: self.sign
 
     def show(self):
-        self.deliveries.show_typing(KEY, address(), True)
+        self.deliveries.show_typing(KEY, address(), True, Context())
 
     def test_a_reply_waits_for_it_but_not_long(self):
         self.show()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,9 @@ from klein_channels.model import (
     Custom,
     File,
     Image,
+    ListMenu,
+    ListRow,
+    ListSection,
     Location,
     Message,
     QuickReplies,
@@ -202,6 +206,51 @@ class CarouselTests(SynchronousTestCase):
         self.assertEqual(fitted(Carousel(cards=cards)), expected)
 
 
+class ListTests(SynchronousTestCase):
+    HATS = ListMenu(
+        text="Well?",
+        button="See",
+        sections=(
+            ListSection(title="Hats", rows=(ListRow(title="Blue", payload="/b"), ListRow(title="Red"))),
+        ),
+    )
+    SMALL = Capabilities(text_limit=200, list_rows=3, list_title=10, list_description=5, list_text=20)
+    ABLE = Capabilities(text_limit=200, list_rows=3, list_title=10, list_description=10, list_text=100)
+
+    def test_it_is_shown_where_there_are_lists(self) -> None:
+        [shown] = fitted(self.HATS, self.ABLE)
+        rows = (ListRow(title="Blue", payload="/b"), ListRow(title="Red", payload="Red"))
+        self.assertEqual(
+            shown, msgspec.structs.replace(self.HATS, sections=(ListSection(title="Hats", rows=rows),))
+        )
+
+    def test_what_is_cut_is_told_in_words(self) -> None:
+        long = ListRow(title="A very long title", payload="/x", description="and a long description")
+        *texts, shown = fitted(ListMenu(text="Well?", sections=(ListSection(rows=(long,)),)), self.SMALL)
+        told = " ".join([*(text.text for text in texts), shown.text])
+        self.assertIn("1. A very long title: and a long description", " ".join(told.split()))
+        self.assertLessEqual(len(shown.sections[0].rows[0].title), 10)
+
+    def test_elsewhere_it_is_quick_replies_buttons_or_words(self) -> None:
+        for able, kind in (
+            (RICH, QuickReplies),
+            (msgspec.structs.replace(RICH, quick_replies=0), Buttons),
+        ):
+            self.assertIsInstance(fitted(self.HATS, able)[-1], kind)
+        [words] = fitted(self.HATS, PLAIN)
+        self.assertEqual(words.text, "Well?\nHats\n1. Blue\n2. Red")
+
+    def test_a_choice_of_many_is_a_list_where_it_cannot_be_buttons(self) -> None:
+        [shown] = fitted(Buttons(text="Well?", buttons=options("a", "b", "c")), self.ABLE)
+        self.assertEqual([row.payload for row in shown.sections[0].rows], ["/a", "/b", "/c"])
+
+    def test_a_lone_link_may_be_a_button(self) -> None:
+        able = msgspec.structs.replace(RICH, button_links=False, lone_link=True)
+        site = Button(title="Site", url="https://x.example")
+        self.assertIsInstance(fitted(Buttons(text="See", buttons=(site,)), able)[0], Buttons)
+        self.assertIsInstance(fitted(Buttons(text="See", buttons=(site, site)), able)[0], Text)
+
+
 class OtherPartTests(SynchronousTestCase):
     def test_media_that_cannot_be_shown_are_words_and_address(self) -> None:
         self.assertEqual(fitted(Image(url="https://i", alt="a cat"), PLAIN), [Text(text="a cat\nhttps://i")])
@@ -256,6 +305,9 @@ card = st.builds(
     url=st.none() | link,
     buttons=some_buttons,
 )
+row = st.builds(ListRow, title=phrases(3), payload=payloads, description=st.none() | phrases(3))
+rows = st.lists(row, max_size=3).map(tuple)
+section = st.builds(ListSection, rows=rows, title=st.none() | phrases(2))
 degrees = st.floats(-180, 180)
 part: st.SearchStrategy[AnyPart] = st.one_of(
     st.builds(Text, text=phrases(20), format=formats),
@@ -265,6 +317,7 @@ part: st.SearchStrategy[AnyPart] = st.one_of(
     st.builds(Buttons, text=phrases(12), buttons=some_buttons, format=formats),
     st.builds(QuickReplies, text=phrases(12), replies=st.lists(reply, max_size=5).map(tuple), format=formats),
     st.builds(Carousel, cards=st.lists(card, max_size=5).map(tuple)),
+    st.builds(ListMenu, text=phrases(12), sections=st.lists(section, max_size=3).map(tuple), format=formats),
     st.builds(Location, latitude=degrees, longitude=degrees, title=st.none() | phrases(2)),
 )
 messages = st.builds(Message, parts=st.lists(part, max_size=4).map(tuple))
@@ -282,6 +335,11 @@ platforms = st.builds(
     button_title=lengths,
     button_text=lengths,
     button_links=st.booleans(),
+    lone_link=st.booleans(),
+    list_rows=small,
+    list_title=lengths,
+    list_description=lengths,
+    list_text=lengths,
     payload_limit=lengths,
     cards=small,
     card_title=lengths,
@@ -306,6 +364,11 @@ def texts_of(parts: Iterable[AnyPart]) -> Iterator[str]:
             case Carousel():
                 for card in item.cards:
                     yield from (card.title, card.subtitle or "", *(b.title for b in card.buttons))
+            case ListMenu():
+                yield item.text
+                for part in item.sections:
+                    yield from (part.title or "",) if part.rows else ()
+                    yield from (words for row in part.rows for words in (row.title, row.description or ""))
             case Image():
                 yield item.alt or ""
             case File():
@@ -322,6 +385,8 @@ def links_of(parts: Iterable[AnyPart]) -> Iterator[str]:
                 yield item.text
             case Image() | Audio() | Video() | File():
                 yield item.url
+            case ListMenu():
+                yield item.text
             case Buttons():
                 yield from (item.text, *(b.url or b.phone or "" for b in item.buttons))
             case Carousel():
@@ -353,7 +418,10 @@ class AnythingAnywhereTests(SynchronousTestCase):
     @given(messages, platforms)
     def test_every_address_appears_in_order(self, message: Message, able: Capabilities) -> None:
         in_texts = {
-            word for item in message.parts if isinstance(item, Text | Buttons) for word in item.text.split()
+            word
+            for item in message.parts
+            if isinstance(item, Text | Buttons | ListMenu)
+            for word in item.text.split()
         }
         wanted = (a for text in links_of(message.parts) for a in text.split() if a not in in_texts)
         self.assert_in_order(wanted, links_of(fit(message, able)))
@@ -377,7 +445,8 @@ class AnythingAnywhereTests(SynchronousTestCase):
                 self.assert_words(shown.text, able.text_limit, able)
             case Buttons():
                 self.assert_words(shown.text, min(able.text_limit, able.button_text), able)
-                self.assert_buttons(shown.buttons, able.buttons, able)
+                lone = able.lone_link and len(shown.buttons) == 1
+                self.assert_buttons(shown.buttons, able.buttons, able, lone)
                 self.assertTrue(shown.buttons)
             case QuickReplies():
                 self.assert_words(shown.text, able.text_limit, able)
@@ -392,6 +461,16 @@ class AnythingAnywhereTests(SynchronousTestCase):
                     self.assert_words(card.title, able.card_title, able)
                     self.assertLessEqual(measure(card.subtitle or "", able.text_unit), able.card_subtitle)
                     self.assert_buttons(card.buttons, able.card_buttons, able)
+            case ListMenu():
+                self.assert_words(shown.text, min(able.text_limit, able.list_text), able)
+                rows = [row for section in shown.sections for row in section.rows]
+                self.assertTrue(0 < len(rows) <= able.list_rows)
+                for row in rows:
+                    self.assert_words(row.title, able.list_title, able)
+                    self.assertLessEqual(
+                        measure(row.description or "", able.text_unit), able.list_description
+                    )
+                    self.assertLessEqual(measure(row.payload or "", able.text_unit), able.payload_limit)
             case Location():
                 self.assertTrue(able.location)
             case _:
@@ -401,10 +480,12 @@ class AnythingAnywhereTests(SynchronousTestCase):
         self.assertTrue(text.strip())
         self.assertLessEqual(measure(text, able.text_unit), limit)
 
-    def assert_buttons(self, shown: tuple[Button, ...], most: int, able: Capabilities) -> None:
+    def assert_buttons(
+        self, shown: tuple[Button, ...], most: int, able: Capabilities, lone: bool = False
+    ) -> None:
         self.assertLessEqual(len(shown), most)
         for item in shown:
             self.assert_words(item.title, able.button_title, able)
             self.assertLessEqual(measure(item.payload or "", able.text_unit), able.payload_limit)
             self.assertTrue(item.payload or item.url or item.phone)
-            self.assertTrue(able.button_links or not (item.url or item.phone))
+            self.assertTrue(able.button_links or not (item.url or item.phone) or (lone and not item.phone))

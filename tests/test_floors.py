@@ -19,7 +19,7 @@ FLOORS = {
     0: "__init__ errors model secret policy environment waiting lanes meter",
     1: "rates signatures text backoff buckets interpreter logs json_log json_fields credentials"
     " replies markdown",
-    2: "channel fit channels meta slack telegram twilio",
+    2: "channel fit channels meta slack telegram twilio whatsapp",
     3: "http exchange connections destinations transport store agents admin config",
     4: "intake admission exchanges observers live speech interruptions loops conversation delivery metered"
     " prometheus operations paused accounts queues settling signs"
@@ -29,7 +29,7 @@ FLOORS = {
     7: "run tap cli cli_operations demo transcript provisioning testing",
     8: "agent",
 }
-PURE = {"channels", "meta", "slack", "telegram", "twilio"}
+PURE = {"channels", "meta", "slack", "telegram", "twilio", "whatsapp"}
 """What opens nothing and waits for nothing: the platforms, and the parts that they are made of."""
 IMPURE = {"twisted", "klein", "treq", "socket", "threading", "time", "random", "os", "asyncio", "requests"}
 HTTP = {"http", "exchange", "connections", "destinations"}

@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import Deferred
 
-from klein_channels.model import Message, Pace, Refused, Retry, Sent, Text, UnknownOutcome, Video
+from klein_channels.model import Context, Message, Pace, Refused, Retry, Sent, Text, UnknownOutcome, Video
 from klein_channels.policy import Policy
 from klein_channels.rates import Rate
 from klein_channels.store import Reply
@@ -261,7 +261,7 @@ class OutageTests(PaceCase):
 class SignTests(PaceCase):
     def show(self, peer="q"):
         before = len(self.transport.typing)
-        self.deliveries.show_typing(str(address(peer)), address(peer), True)
+        self.deliveries.show_typing(str(address(peer)), address(peer), True, Context())
         return len(self.transport.typing) > before
 
     def test_life_signs_leave_half_of_the_tokens_to_replies(self):
@@ -281,7 +281,7 @@ class SignTests(PaceCase):
     def test_the_end_of_one_is_always_shown(self):
         self.over(Transport(rates=(Rate(count=1),)))
         self.crowd(1)
-        self.deliveries.show_typing(str(address("q")), address("q"), False)
+        self.deliveries.show_typing(str(address("q")), address("q"), False, Context())
         self.assertEqual(len(self.transport.typing), 1)
 
     def test_growth_leaves_less_than_life_signs_and_a_token_of_the_chat(self):

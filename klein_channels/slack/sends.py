@@ -14,6 +14,7 @@ from ..model import (
     Custom,
     File,
     Image,
+    ListMenu,
     Location,
     Outgoing,
     QuickReplies,
@@ -86,6 +87,8 @@ def part_content(part: AnyPart) -> dict[str, Any]:
             return _blocks(part.alt or part.url, [block]) if block else _words(_link(part.url, part.alt))
         case Custom(json=json):
             return _own_fields(json)
+        case ListMenu():
+            raise ValueError("lists to choose from are said in words")
     return _words(_in_words(part))
 
 

@@ -74,7 +74,9 @@ class Arrival(Value, frozen=True, kw_only=True):
     implied: bool = False
     """Whether the owner is only a conclusion: what an operator has paused stays paused."""
     settles: int | None = None
-    """The outbox row that it proves to have been shown."""
+    """The outbox row that it proves to have been shown, or to have failed."""
+    failure: str | None = None
+    """Why that one failed after the platform had taken it."""
     mid: str | None = None
     exchange: Literal["none", "open", "only"] = "none"
     """Whether its webhook waits for the replies; ``only`` where they have no other way."""

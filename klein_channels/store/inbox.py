@@ -22,7 +22,16 @@ from . import (
 )
 from .database import Database, Row
 from .exchanges import make_ready, open_exchange
-from .outbox import HELD, OPEN, claim_of_row, context_of, insert_claimed, insert_replies, owner_at
+from .outbox import (
+    HELD,
+    OPEN,
+    claim_of_row,
+    context_of,
+    insert_claimed,
+    insert_replies,
+    owner_at,
+    settle_by_event,
+)
 from .owners import set_owner, withhold, withhold_replies
 from .pauses import IS_STILL, its_places
 from .queueing import due_of, no_place, one_turn, refuse
@@ -63,11 +72,7 @@ def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int
     if arrival.by_person or arrival.owner:
         owner, full = _touch(db, arrival, now)
     if arrival.settles is not None:
-        db.execute(
-            "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
-            " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown')",
-            (msgspec.json.encode([arrival.mid] if arrival.mid else []), now, arrival.settles, key),
-        )
+        settle_by_event(db, arrival, now)
     state = "observed" if not arrival.turn else "withheld" if owner == "human" else "waiting"
     if arrival.exchange != "none" and state == "waiting":
         open_exchange(db, server, key, event.id, arrival.exchange == "only", now)

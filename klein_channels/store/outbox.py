@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..model import Address, Context, Message, Owner, Turn, from_json, to_json
-from . import Claim, NotNow, Reply, Settlement
+from . import Arrival, Claim, NotNow, Reply, Settlement
 from .database import Database, Row
 from .pauses import IS_STILL, is_still, its_places
 from .streams import take_stream
@@ -245,6 +245,23 @@ def settle_reply(db: Database, claim: Claim, settlement: Settlement, now: float)
     )
     if settlement.anew:
         db.execute("UPDATE outbox SET growing = 0, mids = NULL, anew = 1 WHERE id = ?", (claim.row,))
+
+
+def settle_by_event(db: Database, arrival: Arrival, now: float) -> None:
+    """Believe the platform that it showed a row, or that it took it and could not show it after all."""
+    mids = msgspec.json.encode([arrival.mid] if arrival.mid else [])
+    if arrival.failure is not None:
+        db.execute(
+            "UPDATE outbox SET state = 'dead', mids = ?, settled_at = ?, error = ?"
+            " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown', 'sent')",
+            (mids, now, arrival.failure, arrival.settles, arrival.conversation),
+        )
+        return
+    db.execute(
+        "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
+        " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown')",
+        (mids, now, arrival.settles, arrival.conversation),
+    )
 
 
 def postpone(db: Database, key: str, until: float) -> None:

@@ -22,6 +22,7 @@ from ..model import (
     Custom,
     File,
     Image,
+    ListMenu,
     Location,
     Outgoing,
     QuickReplies,
@@ -147,6 +148,8 @@ def _request(part: AnyPart, outgoing: Outgoing) -> Request:
             return _card(card)
         case Carousel():
             raise ValueError("Telegram shows one card at a time")
+        case ListMenu():
+            raise ValueError("Telegram has no lists to choose from")
         case Custom(json=dict(json)):
             return _custom(json)
         case Custom():

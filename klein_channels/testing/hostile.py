@@ -25,6 +25,9 @@ from ..model import (
     Carousel,
     File,
     Image,
+    ListMenu,
+    ListRow,
+    ListSection,
     Location,
     QuickReplies,
     QuickReply,
@@ -211,6 +214,8 @@ def parts(words: Strategy = WORDS, urls: Strategy = URLS) -> Strategy:
         url=st.none() | urls,
         buttons=st.lists(button, max_size=5).map(tuple),
     )
+    row = st.builds(ListRow, title=words, payload=payload, description=st.none() | words)
+    section = st.builds(ListSection, rows=st.lists(row, max_size=5).map(tuple), title=st.none() | words)
     formats = st.sampled_from(["plain", "markdown"])
     degrees = st.floats(-90, 90, allow_nan=False)
     return st.one_of(
@@ -222,6 +227,13 @@ def parts(words: Strategy = WORDS, urls: Strategy = URLS) -> Strategy:
         st.builds(Buttons, text=words, buttons=st.lists(button, max_size=12).map(tuple), format=formats),
         st.builds(QuickReplies, text=words, replies=st.lists(reply, max_size=15).map(tuple), format=formats),
         st.builds(Carousel, cards=st.lists(card, max_size=12).map(tuple)),
+        st.builds(
+            ListMenu,
+            text=words,
+            sections=st.lists(section, max_size=4).map(tuple),
+            button=words,
+            format=formats,
+        ),
         st.builds(Location, latitude=degrees, longitude=degrees, title=st.none() | words),
     )
 
@@ -237,6 +249,13 @@ ONE_OF_EACH: tuple[AnyPart, ...] = (
     Buttons(text="See", buttons=(Button(title="Site", url="https://www.example/"),)),
     QuickReplies(text="Well?", replies=(QuickReply(title="Yes", payload="/yes"), QuickReply(title="No"))),
     Carousel(cards=(Card(title="Hat", subtitle="blue", buttons=(Button(title="Buy", payload="/buy"),)),)),
+    ListMenu(
+        text="Well?",
+        sections=(
+            ListSection(title="Hats", rows=(ListRow(title="Blue", payload="/blue", description="new"),)),
+        ),
+        button="See",
+    ),
     Location(latitude=48.2, longitude=16.37, title="Vienna"),
 )
 
