@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -41,6 +41,7 @@ from .model import (
     WebhookResponse,
 )
 from .rates import Rate
+from .secret import Secret
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Call, CallResult, T]
@@ -408,6 +409,39 @@ class Sockets(Protocol):
 
     def session(self, request: WebhookRequest, name: str) -> Session:
         """A session for the verified handshake `request`; `name` is of this one socket in all the world."""
+
+
+class Grant(Value, frozen=True, kw_only=True):
+    """With what an account that joined is answered; `renewal` gets a new token before `expires_at`."""
+
+    account: str
+    token: Secret
+    renewal: Secret | None = None
+    expires_at: float | None = None
+
+
+@runtime_checkable
+class Installs(Protocol):
+    """A platform whose accounts join by OAuth: somebody lets us in there, and brings a code for a token."""
+
+    @property
+    def grants_key(self) -> Secret | None:
+        """What states are signed and stored tokens sealed with; None where nobody can join."""
+
+    def authorize_url(self, state: str, redirect_uri: str) -> str:
+        """Where somebody is sent to let us in; `state` comes back to `redirect_uri` with a code."""
+
+    def join(self, code: str, redirect_uri: str, now: float) -> Steps[Grant]:
+        """The account that a code came from; raises `PlatformError` where there is no token for it."""
+
+    def renew(self, grant: Grant, now: float) -> Steps[Grant]:
+        """The same account's next token; raises `PlatformError`."""
+
+    def use_grants(self, grants: Sequence[Grant]) -> None:
+        """Answer the accounts of `grants` with their tokens from now on, and no others that had joined."""
+
+    def ends_grant(self, event: AnyEvent) -> bool:
+        """Whether `event` tells that its account has taken back what it granted."""
 
 
 @runtime_checkable

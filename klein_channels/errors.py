@@ -12,6 +12,7 @@ Every exception that klein_channels raises on purpose::
     ├── StoreError             the store could not do it; nothing was changed
     │   ├── StoreFull          the inbox is over its bound
     │   └── StoreUnavailable   the database is gone, locked, full or read-only
+    ├── InstallError           an account could not join a channel
     ├── PlatformError          a platform refused what was asked of it, or did not answer
     └── AgentError             an agent failed to answer a turn
         ├── AgentUnreachable   it was not there: the conversation waits
@@ -65,6 +66,10 @@ class UnknownKey(VerificationError):
 
 class MalformedWebhook(WebhookError):
     """An authentic body that cannot be read."""
+
+
+class InstallError(KleinChannelsError):
+    """An account could not join; the text is for the person who tried, and says nothing secret."""
 
 
 class StoreError(KleinChannelsError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,10 +24,11 @@ from .agents.choosing import as_backend, load_agent
 from .channel import Answers, Channel, Polls, Renews, Resolves, able
 from .conversation import Conversations
 from .delivery import Deliveries, Transport
-from .errors import ConfigError, StartError
+from .errors import ConfigError, InstallError, StartError
 from .exchanges import Exchanges
 from .fit import fit
 from .http import Http
+from .installing import Installing
 from .intake import Intake, conversation_of
 from .live import Screen
 from .logs import install_redaction
@@ -227,6 +229,7 @@ class ChannelService(MultiService):
         self._started = True
         self._tell_settings()
         MultiService.startService(self)
+        self._installing.start()
         self._polls.start()
         self._renewal.start()
         self._upkeep.start()
@@ -319,12 +322,21 @@ class ChannelService(MultiService):
             exchanges=self._exchanges,
             replies_committed=self._deliveries.wake,
             meter=self._meter,
-            refuses=self._paused.refuses,
+            refuses=lambda events: self._paused.refuses(events) or self._installing.is_blind(events),
             **times,
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
         self._upkeep = Upkeep(
             self._store, self.policy, horizon=self._horizon, wake=self._wake, paused=self._paused, **times
+        )
+        self._installing = Installing(
+            self._store,
+            self.channels,
+            run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
+            chance=secrets.token_bytes,
+            public_url=self._public_url,
+            prefix=self._web().prefix,
+            **times,
         )
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
         renewing = [channel for channel in self.channels.values() if isinstance(channel, Renews)]
@@ -365,6 +377,7 @@ class ChannelService(MultiService):
             self._administration.stop()
         self._polls.stop()
         self._renewal.stop()
+        self._installing.stop()
         await self._drained()
         await self._within(self._sockets.stop(), LAST_WORDS / 2)
         if self._site is not None:
@@ -415,6 +428,7 @@ class ChannelService(MultiService):
         for arrival in arrivals:
             key = arrival.conversation
             self._observers.tell(key, arrival.event)
+            self._installing.saw(arrival.event)
             if arrival.turn:
                 self._show_seen(arrival)
                 self._conversations.wake(key)
@@ -476,7 +490,7 @@ class ChannelService(MultiService):
     def _web(self) -> Any:
         if self._webhooks is None:
             # Klein installs a reactor when it is imported: not before one was chosen.
-            from .web import Webhooks
+            from .web import InstallPages, Webhooks
 
             self._webhooks = Webhooks(
                 self,
@@ -490,7 +504,14 @@ class ChannelService(MultiService):
                 meter=self._meter,
             )
             self._webhooks.take_sockets(self, self.reactor)
+            pages = InstallPages(self._joining, self._webhooks.prefix)
+            pages.add_to(self._webhooks, self.channels.values())
         return self._webhooks
+
+    def _joining(self) -> Installing:
+        if not self._started:
+            raise InstallError("This server has not started yet.")
+        return self._installing
 
     def refusal(self, channel: Channel, request: WebhookRequest) -> WebhookResponse | None:
         """The answer to the handshake of a socket that is not let in; what `web` calls."""

@@ -17,12 +17,12 @@ NAME = PACKAGE.name
 # A package stands for all its modules, unless one of them is listed itself.
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting lanes meter",
-    1: "rates signatures text backoff buckets interpreter logs json_log json_fields credentials"
+    1: "rates signatures sealing text backoff buckets interpreter logs json_log json_fields credentials"
     " replies markdown",
     2: "channel fit channels meta slack telegram twilio whatsapp",
     3: "http exchange connections destinations transport store agents admin config",
-    4: "intake admission exchanges observers live speech interruptions loops conversation delivery metered"
-    " prometheus operations paused accounts queues settling signs"
+    4: "intake admission installing exchanges observers live speech interruptions loops conversation delivery"
+    " metered prometheus operations paused accounts queues settling signs"
     " sockets",
     5: "web polling renewal upkeep administration",
     6: "service",

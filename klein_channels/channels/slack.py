@@ -8,18 +8,19 @@ interactions and slash commands all come to the one webhook. Facts: Slack's deve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlencode
 from zlib import crc32
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Steps
+from ..channel import Capabilities, ChannelOptions, Grant, Steps
 from ..credentials import Credentials
 from ..errors import ConfigError, VerificationError
 from ..model import (
     Address,
+    AnyEvent,
     CallResult,
     Context,
     Outcome,
@@ -27,6 +28,7 @@ from ..model import (
     Received,
     Refused,
     Sent,
+    Unknown,
     WebhookRequest,
 )
 from ..rates import Rate
@@ -34,13 +36,13 @@ from ..secret import Secret
 from ..signatures import check_slack_signature, slack_signature
 from ..slack.api import SlackApi, response_call
 from ..slack.events import EventReader, Listening
-from ..slack.install import AUTHORIZE_URL, SCOPES, Installation
+from ..slack.install import AUTHORIZE_URL, SCOPES, Installation, ends_grant
 from ..slack.interactions import InteractionReader
 from ..slack.outcomes import answer_of, response_url_outcome, slack_outcome
 from ..slack.places import Places
 from ..slack.sends import Request, edit_request, send_request
 from ..slack.streams import opening_body, piece_body, shows_just
-from ..slack.teams import ConfiguredTokens, TeamTokens
+from ..slack.teams import ConfiguredTokens, JoinedTokens, TeamTokens
 from ..slack.triggers import TRIGGERS
 from ..slack.webhook import WebhookReader
 
@@ -167,9 +169,10 @@ class SlackInput:
             credentials, name, self._api, client_id, client_secret, scopes, authorize_url
         )
         """How workspaces are joined; None without `client_id`."""
-        joined = self.installation is not None
-        self.tokens = tokens or _read_tokens(credentials, teams, slack_token, may_be_none=joined)
-        """The bot tokens; who joins workspaces puts a store behind them here."""
+        elsewhere = self.installation is not None or tokens is not None
+        self._joined = JoinedTokens(_read_tokens(credentials, teams, slack_token, may_be_none=elsewhere))
+        self.tokens: TeamTokens = self._joined if tokens is None else tokens
+        """The bot tokens."""
         self._listening = Listening(mentions_only, slack_channel or "")
         self._use_threads = use_threads
 
@@ -222,6 +225,38 @@ class SlackInput:
         places = Places(self.name, self.tokens, self._use_threads)
         events = EventReader(places, self._listening)
         return WebhookReader(self.name, events, InteractionReader(places)).read(request.body)
+
+    # Joining
+
+    @property
+    def grants_key(self) -> Secret | None:
+        """The client secret, where workspaces can join."""
+        return self.installation.secret if self.installation is not None else None
+
+    def authorize_url(self, state: str, redirect_uri: str) -> str:
+        """Where somebody is sent to install the app."""
+        return self._installs().authorize_url(state, redirect_uri)
+
+    def join(self, code: str, redirect_uri: str, now: float) -> Steps[Grant]:
+        """The workspace or organisation that a code came from; raises `PlatformError`."""
+        return self._installs().exchange(code, redirect_uri, now)
+
+    def renew(self, grant: Grant, now: float) -> Steps[Grant]:
+        """The next token of a workspace, where token rotation is on; raises `PlatformError`."""
+        return self._installs().renew(grant, now)
+
+    def use_grants(self, grants: Sequence[Grant]) -> None:
+        """Answer the workspaces of `grants` with their tokens."""
+        self._joined.use({grant.account: grant.token for grant in grants})
+
+    def ends_grant(self, event: AnyEvent) -> bool:
+        """Whether a workspace removed the app, or took its bot token back."""
+        return isinstance(event, Unknown) and ends_grant(event.name, event.raw)
+
+    def _installs(self) -> Installation:
+        if self.installation is None:
+            raise ConfigError(f"channel {self.name!r}: client_id is missing, so no workspace can join")
+        return self.installation
 
     # Out
 

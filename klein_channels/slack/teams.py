@@ -44,3 +44,28 @@ class ConfiguredTokens:
     def token_for(self, team: str) -> Secret | None:
         """The token of `team`, else the one for everybody."""
         return self._by_team.get(team, self._otherwise)
+
+
+class JoinedTokens:
+    """The tokens of workspaces that joined by OAuth, before those of the configuration."""
+
+    def __init__(self, configured: ConfiguredTokens) -> None:
+        self._configured = configured
+        self._joined: dict[str, Secret] = {}
+
+    def use(self, joined: Mapping[str, Secret]) -> None:
+        """Know these, and no others that had joined."""
+        self._joined = dict(joined)
+
+    @property
+    def teams(self) -> tuple[str, ...]:
+        """The workspaces that the configuration names, and those that joined."""
+        return tuple(dict.fromkeys((*self._configured.teams, *self._joined)))
+
+    def covers(self, team: str) -> bool:
+        """Whether `team` joined or is configured."""
+        return team in self._joined or self._configured.covers(team)
+
+    def token_for(self, team: str) -> Secret | None:
+        """The token of `team`."""
+        return self._joined.get(team) or self._configured.token_for(team)

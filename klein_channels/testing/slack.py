@@ -62,7 +62,8 @@ class SlackStandIn(Resource):
     `sent` are the messages that people see as they were posted, `texts` what each shows by now,
     `done` all other calls that were carried out. Whoever writes to a person (``U…``) is answered with a chat.
     `codes` are what can be exchanged for tokens: ``{code: (team id, token)}``, with `client` as the app's
-    id and secret. `clock` is the reactor, or a `task.Clock`.
+    id and secret; they last for `token_lasts` seconds, if that is not 0. `clock` is the reactor, or a
+    `task.Clock`.
     """
 
     isLeaf = True
@@ -74,6 +75,7 @@ class SlackStandIn(Resource):
         *,
         client: tuple[str, str] = ("", ""),
         codes: Mapping[str, tuple[str, str]] | None = None,
+        token_lasts: int = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.on_sent: Callable[[Shown], None] | None = None
@@ -88,6 +90,7 @@ class SlackStandIn(Resource):
         self._team_of = {token: team for team, token in teams.items()}
         self._client = client
         self._codes = dict(codes or {})
+        self._token_lasts = token_lasts
         self._script: deque[Answer] = deque()
 
     def answers(self, *script: Answer) -> None:
@@ -154,17 +157,27 @@ class SlackStandIn(Resource):
             self.on_sent(done)
 
     def _exchanged(self, request: Request, content: bytes) -> Answer:
-        """A code is good once, for the app that it was made for."""
+        """A code, or a refresh token, is good once, for the app that it was made for."""
         expected = base64.b64encode(":".join(self._client).encode()).decode()
         if request.getHeader("authorization") != f"Basic {expected}":
             return no("invalid_client_id")
-        code = parse_qs(content.decode("utf-8", "replace")).get("code", [""])[0]
-        team, token = self._codes.pop(code, ("", ""))
+        fields = {name: values[0] for name, values in parse_qs(content.decode("utf-8", "replace")).items()}
+        given, wrong = (
+            ("refresh_token", "invalid_refresh_token") if "grant_type" in fields else ("code", "invalid_code")
+        )
+        team, token = self._codes.pop(fields.get(given, ""), ("", ""))
         if not team:
-            return no("invalid_code")
+            return no(wrong)
         self._team_of[token] = team
         usual = {"ok": True, "access_token": token, "token_type": "bot", "bot_user_id": "U0000000099"}
+        usual |= self._expiring(team, token) if self._token_lasts else {}
         return Answer(body={**usual, "team": {"id": team, "name": "A team"}, "enterprise": None})
+
+    def _expiring(self, team: str, token: str) -> dict[str, JSON]:
+        """Token rotation: this one ends, and the next is got with another that is good once."""
+        self._clock.callLater(float(self._token_lasts), self._team_of.pop, token, None)
+        self._codes[f"xoxe-after-{token}"] = (team, f"{token}+")
+        return {"expires_in": self._token_lasts, "refresh_token": f"xoxe-after-{token}"}
 
     def _give(self, request: Request, answer: Answer, usual: JSON = None) -> int:
         if answer.ending == "never":

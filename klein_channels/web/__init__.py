@@ -8,8 +8,9 @@ process that wants another one installs it before.
 (``Site(root, requestFactory=klein_channels.web.Request)``).
 """
 
+from .installs import InstallPages
 from .limits import Request
 from .site import Site
 from .webhooks import Receives, Webhooks
 
-__all__ = ["Receives", "Request", "Site", "Webhooks"]
+__all__ = ["InstallPages", "Receives", "Request", "Site", "Webhooks"]

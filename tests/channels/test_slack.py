@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import msgspec
 from hypothesis import given, settings
@@ -16,7 +16,16 @@ from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from klein_channels.channel import Channel, Edits, KnowsAccounts, Live, Streams, Triggers, find_channel_class
+from klein_channels.channel import (
+    Channel,
+    Edits,
+    Grant,
+    KnowsAccounts,
+    Live,
+    Streams,
+    Triggers,
+    find_channel_class,
+)
 from klein_channels.channels.slack import CAPABILITIES, SlackInput, SlackSettings
 from klein_channels.errors import ConfigError, MalformedWebhook, PlatformError, VerificationError
 from klein_channels.fit import fit
@@ -954,9 +963,11 @@ class StandInTests(SynchronousTestCase):
         )
         self.assertIn("state=st%26te", url)
         self.assertNotIn("client-secret", url)
-        team, token = self.run_(joining.exchange("code", "https://us.example/oauth"))
-        self.assertEqual((team, token.reveal()), ("T0NEW", "xoxb-new"))
-        error = self.assertRaises(PlatformError, self.run_, joining.exchange("code"))
+        grant = self.run_(joining.exchange("code", "https://us.example/oauth", NOW))
+        self.assertEqual((grant.account, grant.token.reveal()), ("T0NEW", "xoxb-new"))
+        self.assertEqual((grant.renewal, grant.expires_at), (None, None))
+        steps = joining.exchange("code", "https://us.example/oauth", NOW)
+        error = self.assertRaises(PlatformError, self.run_, steps)
         self.assertIn("channel 'slack': Slack gives no token for the code: invalid_code", str(error))
 
     def test_tokens_may_come_from_elsewhere(self) -> None:
@@ -976,16 +987,27 @@ class StandInTests(SynchronousTestCase):
 
 
 class InstallationTests(SynchronousTestCase):
-    def exchange(self, answer: CallResult) -> tuple[str, Secret]:
-        joining = channel(client_id="1.2", client_secret="client-secret").installation
-        assert joining is not None
-        result: tuple[str, Secret] = play(joining.exchange("code"), answer)[1]
+    def exchange(self, answer: CallResult) -> Grant:
+        shop = channel(client_id="1.2", client_secret="client-secret")
+        result: Grant = play(shop.join("code", "https://us.example/oauth", NOW), answer)[1]
         return result
 
     def test_an_organisation_is_joined_as_one(self) -> None:
         answer = {"ok": True, "access_token": "xoxb-1", "team": None, "is_enterprise_install": True}
-        team, _ = self.exchange(answered(body={**answer, "enterprise": {"id": ORGANISATION}}))
-        self.assertEqual(team, ORGANISATION)
+        grant = self.exchange(answered(body={**answer, "enterprise": {"id": ORGANISATION}}))
+        self.assertEqual(grant.account, ORGANISATION)
+
+    def test_a_token_that_expires_comes_with_what_renews_it(self) -> None:
+        answer = {"ok": True, "access_token": "xoxe.xoxb-1", "team": {"id": TEAM}}
+        answer |= {"refresh_token": "xoxe-1", "expires_in": 43200}
+        grant = self.exchange(answered(body=answer))
+        assert grant.renewal is not None
+        self.assertEqual((grant.renewal.reveal(), grant.expires_at), ("xoxe-1", NOW + 43200))
+        shop = channel(client_id="1.2", client_secret="client-secret")
+        [call], renewed = play(shop.renew(grant, NOW), answered(body={**answer, "access_token": "xoxe.2"}))
+        self.assertEqual((renewed.account, renewed.token.reveal()), (TEAM, "xoxe.2"))
+        self.assertEqual(parse_qs(call.body.decode())["grant_type"], ["refresh_token"])
+        self.assertRaises(PlatformError, play, shop.renew(Grant(account=TEAM, token=Secret("x")), NOW))
 
     def test_what_brings_no_usable_token_is_an_error_on_one_line(self) -> None:
         good = {"ok": True, "access_token": "xoxb-1", "team": {"id": TEAM}}
@@ -994,7 +1016,6 @@ class InstallationTests(SynchronousTestCase):
             answered(500, b"<html>"),
             answered(body={**good, "access_token": None}),
             answered(body={**good, "team": None}),
-            answered(body={**good, "refresh_token": "xoxe-1", "expires_in": 43200}),
             CallResult(outcome="unknown", error="lost"),
         ):
             line = str(self.assertRaises(PlatformError, self.exchange, answer))
@@ -1002,7 +1023,8 @@ class InstallationTests(SynchronousTestCase):
             self.assertNotIn("client-secret", line)
 
     def test_without_credentials_of_the_app_nobody_joins(self) -> None:
-        self.assertIsNone(channel().installation)
+        self.assertIsNone(channel().grants_key)
+        self.assertRaises(ConfigError, channel().authorize_url, "state", "https://us.example/oauth")
 
 
 class TriggerTests(SynchronousTestCase):

@@ -30,6 +30,7 @@ COPIED = (
     "tests/doubles.py",
     "tests/test_exchanges.py",
     "tests/test_fit.py",
+    "tests/test_installing.py",
     "tests/test_live.py",
     "tests/promises",
 )
