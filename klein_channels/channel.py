@@ -312,6 +312,21 @@ class Provisions(Protocol):
         """Change what differs from the configuration; a line for each difference."""
 
 
+class Finding(Value, frozen=True, kw_only=True):
+    """One thing that a platform was asked about: `text` says what, and what to do where it is not `ok`."""
+
+    ok: bool
+    text: str
+
+
+@runtime_checkable
+class ChecksLive(Protocol):
+    """A platform that can be asked whether what is configured works there; nothing is changed."""
+
+    def check_live(self, now: float) -> Steps[tuple[Finding, ...]]:
+        """Everything that can be found out, faults and the rest; may raise `PlatformError`."""
+
+
 @runtime_checkable
 class Answers(Protocol):
     """A platform that takes the reply in the answer to its webhook.

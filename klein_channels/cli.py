@@ -17,6 +17,7 @@ from .channel import Channel, Triggers, known_types
 from .cli_operations import commands
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
+from .fakes import fake
 from .model import WebhookRequest
 from .store import open_url
 
@@ -45,7 +46,7 @@ def main() -> None:
     """Connects a conversational AI to messaging platforms."""
 
 
-for _command in commands:
+for _command in (*commands, fake):
     main.add_command(_command)
 
 
@@ -88,7 +89,8 @@ def trigger(channel: str, kind: str, text: str, url: str | None, config: str | N
 
 @main.command("check-config")
 @click.argument("path", type=click.Path())
-def check_config(path: str) -> None:
+@click.option("--live", is_flag=True, help="Ask the platforms, too, whether it works there.")
+def check_config(path: str, live: bool) -> None:
     """Read a configuration as the server would; name the first fault."""
     from .service import ChannelService
 
@@ -99,6 +101,11 @@ def check_config(path: str) -> None:
     )
     for made in config.channels:
         click.echo(f"{made.name}: {made!r}")
+    if live:
+        from .provisioning import check_live
+
+        if check_live(config.channels, write=click.echo):
+            raise ConfigError(f"{path}: not all of it works at the platforms")
     click.echo("ok")
 
 

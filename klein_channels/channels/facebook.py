@@ -7,18 +7,21 @@ Platform" (editions of March to June 2026), Graph API v25.0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Steps
+from ..channel import Capabilities, ChannelOptions, Finding, Steps
 from ..credentials import Credentials
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_VERSION, AccountTokens, Graph
+from ..meta.live_check import LiveCheck
 from ..meta.messaging import MetaMessaging
+from ..meta.profile import Profile, wanted_profile
 from ..meta.reuse import AttachmentIds
 from ..meta.sends import MESSENGER
+from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
 from ..model import (
@@ -58,6 +61,24 @@ CAPABILITIES = Capabilities(
 )
 
 
+SUBSCRIBED_FIELDS = (
+    "messages",
+    "messaging_postbacks",
+    "message_echoes",
+    "message_edits",
+    "message_reactions",
+    "messaging_account_linking",
+    "messaging_handovers",
+    "messaging_optins",
+    "messaging_policy_enforcement",
+    "messaging_referrals",
+    "standby",
+)
+"""What a page sends to the webhook; deliveries and reads are as many again, and nothing here needs them."""
+PROFILE = ("get_started", "greeting", "ice_breakers", "persistent_menu")
+PERMISSIONS = ("pages_messaging", "pages_manage_metadata")
+
+
 class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stands under a channel of the type ``facebook`` in the configuration."""
 
@@ -72,6 +93,8 @@ class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
     app_secret_proof: bool = True
     reuse_media: bool = False
     """Whether a file that was sent once is sent by its id from then on: for addresses whose content stays."""
+    subscribed_fields: tuple[str, ...] = SUBSCRIBED_FIELDS
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         """Hide the secret, whose two forms have no type that a decoder could convert to."""
@@ -106,6 +129,8 @@ class FacebookInput:
         allow_sha1: bool = False,
         app_secret_proof: bool = True,
         reuse_media: bool = False,
+        subscribed_fields: Sequence[str] = SUBSCRIBED_FIELDS,
+        profile: Profile | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
     ) -> None:
         self.name = name
@@ -114,13 +139,33 @@ class FacebookInput:
         verify_token = credentials.one(_VERIFY, fb_verify, _VERIFY_HINT)
         self._secrets = credentials.several(_SECRET, fb_secret, _SECRET_HINT)
         self._tokens = _read_tokens(credentials, name, page_tokens, fb_tokens, fb_access_token)
+        graph = Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None)
         self._messaging = MetaMessaging(
             webhook=MetaWebhook("Messenger", verify_token, self._secrets, allow_sha1=allow_sha1),
             reader=EventReader(name, "page", self._tokens.covers),
-            graph=Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None),
+            graph=graph,
             tokens=self._tokens,
             format=MESSENGER,
             media=AttachmentIds() if reuse_media else None,
+        )
+
+        self._setup = Setup(
+            channel=name,
+            subject="page",
+            graph=graph,
+            tokens=self._tokens,
+            verify_token=verify_token,
+            app_secret=self._secrets[0],
+            fields=tuple(subscribed_fields),
+            profile=wanted_profile(name, profile, PROFILE),
+        )
+        self._check = LiveCheck(
+            version=graph_version,
+            graph=graph,
+            tokens=self._tokens,
+            app_secret=self._secrets[0],
+            fields=self._setup.fields,
+            permissions=PERMISSIONS,
         )
 
     @classmethod
@@ -137,6 +182,8 @@ class FacebookInput:
             allow_sha1=settings.allow_sha1,
             app_secret_proof=settings.app_secret_proof,
             reuse_media=settings.reuse_media,
+            subscribed_fields=settings.subscribed_fields,
+            profile=settings.profile,
             options=settings,
         )
 
@@ -170,6 +217,19 @@ class FacebookInput:
     def show_seen(self, address: Address, context: Context) -> Steps[None]:
         """Mark the person's messages as read."""
         return self._messaging.act(address, "mark_seen")
+
+    # Setting up
+
+    def provision(self, webhook_url: str, *, dry_run: bool) -> Steps[tuple[str, ...]]:
+        """Let Meta send what happens to `webhook_url`, and each page show its profile.
+
+        Raises `PlatformError`.
+        """
+        return self._setup.provision(webhook_url, dry_run=dry_run)
+
+    def check_live(self, now: float) -> Steps[tuple[Finding, ...]]:
+        """Whether tokens, permissions, subscriptions and the version of the Graph are good."""
+        return self._check.findings(now)
 
     # Playing Messenger
 

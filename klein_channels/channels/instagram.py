@@ -9,17 +9,21 @@ API with Instagram Login" (editions of 2026), Graph API v25.0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Renewed, Steps
+from ..channel import Capabilities, ChannelOptions, Finding, Renewed, Steps
 from ..credentials import Credentials
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_URL, GRAPH_VERSION, AccountTokens, Graph
+from ..meta.live_check import LiveCheck
 from ..meta.messaging import MetaMessaging
+from ..meta.profile import Profile, wanted_profile
 from ..meta.renewal import TokenRenewal
 from ..meta.sends import INSTAGRAM
+from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
 from ..model import JSON, Address, Context, Outcome, Outgoing, Received, WebhookRequest
@@ -51,6 +55,18 @@ CAPABILITIES = Capabilities(
 )
 
 
+SUBSCRIBED_FIELDS = (
+    "messages",
+    "message_reactions",
+    "messaging_handover",
+    "messaging_postbacks",
+    "messaging_referral",
+    "messaging_seen",
+)
+PROFILE = ("ice_breakers", "persistent_menu")
+PERMISSIONS = ("instagram_basic", "instagram_manage_messages", "pages_manage_metadata")
+
+
 class InstagramSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stands under a channel of the type ``instagram`` in the configuration."""
 
@@ -62,6 +78,8 @@ class InstagramSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknow
     graph_url: str | None = None
     graph_version: str = GRAPH_VERSION
     app_secret_proof: bool | None = None
+    subscribed_fields: tuple[str, ...] = SUBSCRIBED_FIELDS
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         """Hide the secret, whose two forms have no type that a decoder could convert to."""
@@ -82,7 +100,7 @@ class InstagramInput:
     Settings: ClassVar[type[InstagramSettings]] = InstagramSettings
     capabilities = CAPABILITIES
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is a key of the configuration)
         self,
         verify: Any = None,
         secret: Any = None,
@@ -93,6 +111,8 @@ class InstagramInput:
         graph_url: str | None = None,
         graph_version: str = GRAPH_VERSION,
         app_secret_proof: bool | None = None,
+        subscribed_fields: Sequence[str] = SUBSCRIBED_FIELDS,
+        profile: Profile | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
     ) -> None:
         self.name = name
@@ -109,22 +129,45 @@ class InstagramInput:
         )
         by_page = login == "page"
         proves = by_page if app_secret_proof is None else app_secret_proof
+        graph = Graph(
+            name,
+            graph_url,
+            graph_version,
+            self._secrets[0] if proves else None,
+            GRAPH_URL if by_page else INSTAGRAM_GRAPH_URL,
+        )
         self._messaging = MetaMessaging(
             webhook=MetaWebhook("Instagram", verify_token, self._secrets),
             reader=EventReader(name, "instagram", tokens.covers),
-            graph=Graph(
-                name,
-                graph_url,
-                graph_version,
-                self._secrets[0] if proves else None,
-                GRAPH_URL if by_page else INSTAGRAM_GRAPH_URL,
-            ),
+            graph=graph,
             tokens=tokens,
             format=INSTAGRAM,
             # The page's token does not say so of an Instagram account, but ``me`` always is the sender.
             node="me",
         )
-        self._renewal = None if by_page else TokenRenewal(name, self._messaging.graph, tokens)
+        self._renewal = None if by_page else TokenRenewal(name, graph, tokens)
+        self._setup = Setup(
+            channel=name,
+            subject="instagram",
+            graph=graph,
+            tokens=tokens,
+            verify_token=verify_token,
+            app_secret=self._secrets[0],
+            fields=tuple(subscribed_fields),
+            profile=wanted_profile(name, profile, PROFILE),
+            platform="platform=instagram",
+            has_app=by_page,
+        )
+        self._check = LiveCheck(
+            version=graph_version,
+            graph=graph,
+            tokens=tokens,
+            app_secret=self._secrets[0],
+            fields=self._setup.fields,
+            permissions=PERMISSIONS,
+            me_fields="id,name,instagram_business_account" if by_page else "user_id,username",
+            has_app=by_page,
+        )
 
     @classmethod
     def from_settings(cls, name: str, settings: InstagramSettings) -> InstagramInput:
@@ -138,6 +181,8 @@ class InstagramInput:
             graph_url=settings.graph_url,
             graph_version=settings.graph_version,
             app_secret_proof=settings.app_secret_proof,
+            subscribed_fields=settings.subscribed_fields,
+            profile=settings.profile,
             options=settings,
         )
 
@@ -171,6 +216,19 @@ class InstagramInput:
     def show_seen(self, address: Address, context: Context) -> Steps[None]:
         """Mark the person's messages as read."""
         return self._messaging.act(address, "mark_seen")
+
+    # Setting up
+
+    def provision(self, webhook_url: str, *, dry_run: bool) -> Steps[tuple[str, ...]]:
+        """Let Meta send what happens to `webhook_url`, and each account show its profile.
+
+        With Instagram's login the address itself is entered in the app dashboard. Raises `PlatformError`.
+        """
+        return self._setup.provision(webhook_url, dry_run=dry_run)
+
+    def check_live(self, now: float) -> Steps[tuple[Finding, ...]]:
+        """Whether tokens, permissions, subscriptions and the version of the Graph are good."""
+        return self._check.findings(now)
 
     # Tokens that end
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ..channel import Steps
 from ..environment import from_environment
-from ..errors import ConfigError
+from ..errors import ConfigError, PlatformError
 from ..model import JSON, Call, Refused, Retry
 from ..secret import Secret
 from ..signatures import appsecret_proof
@@ -61,6 +61,20 @@ class Graph:
     def get_edge(self, token: Secret, path: str, query: str = "") -> Call:
         """A call that reads `path`, whose names are quoted already."""
         return self._call("GET", token, path, query, None, False)
+
+    def post_to(self, token: Secret, path: str, body: JSON, query: str = "") -> Call:
+        """A call that posts `body` to `path`, and that nobody sees."""
+        return self._call("POST", token, path, query, {} if body is None else body, False)
+
+    def delete(self, token: Secret, path: str, body: JSON, query: str = "") -> Call:
+        """A call that takes away what `body` names."""
+        return self._call("DELETE", token, path, query, body, False)
+
+    def debug_token(self, app_token: Secret, token: Secret) -> Call:
+        """A call that asks what a token may do; there, and only there, the token stands in the address."""
+        return self._call(
+            "GET", app_token, "debug_token", f"input_token={quote(token.reveal())}", None, False
+        )
 
     def _call(
         self,
@@ -126,6 +140,14 @@ class AccountTokens:
     def covers(self, account: str) -> bool:
         """Whether `account` is configured, or may be, as far as is known."""
         return account in self._known or bool(self._unasked)
+
+    def all_known(self, graph: Graph) -> Steps[tuple[str, ...]]:
+        """All accounts, after the Graph was asked about those that are not known yet; `PlatformError`."""
+        for token in list(self._unasked):
+            problem = yield from self._ask(graph, token, 0.0)
+            if problem is not None:
+                raise PlatformError(problem.reason)
+        return self.accounts
 
     def token_for(self, graph: Graph, account: str, now: float) -> Steps[Secret | Retry | Refused]:
         """The token of `account`, or why there is none."""

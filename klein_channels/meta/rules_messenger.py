@@ -13,10 +13,10 @@ TEXT, METADATA = 2000, 1000
 """Characters. The documentation says "less than", the Graph's own error "less than or equal to"."""
 RETIRED_TAGS = ("ACCOUNT_UPDATE", "CONFIRMED_EVENT_UPDATE", "POST_PURCHASE_UPDATE")
 """Refused since 27 April 2026; utility messages take their place."""
-_URL = Words(like=r"(?i)https?://\S+", described="an address like https://…")
+URL = Words(like=r"(?i)https?://\S+", described="an address like https://…")
 _PAYLOAD = Words(1000)
 _TITLE = Words(20)
-_LINK = Fields({"url": _URL, "title": _TITLE})
+_LINK = Fields({"url": URL, "title": _TITLE})
 
 BUTTON = Kinds(
     "type",
@@ -29,7 +29,7 @@ BUTTON = Kinds(
                 "payload": Words(like=r"\+[\d ()./-]{5,30}", described="a number like +15105551234"),
             }
         ),
-        "account_link": Fields({"url": _URL}),
+        "account_link": Fields({"url": URL}),
         "account_unlink": Fields(),
         "game_play": Fields({"title": _TITLE}, {"payload": _PAYLOAD}),
     },
@@ -39,7 +39,7 @@ _PRESSED = Several(Kinds("type", {"web_url": _LINK, "postback": BUTTON.shapes["p
 QUICK_REPLY = Kinds(
     "content_type",
     {
-        "text": Fields({"title": Words(20, least=0)}, {"payload": Words(1000, least=0), "image_url": _URL}),
+        "text": Fields({"title": Words(20, least=0)}, {"payload": Words(1000, least=0), "image_url": URL}),
         "user_phone_number": Fields(),
         "user_email": Fields(),
         "location": Anything("the quick reply for a place was removed; ask in words"),
@@ -49,8 +49,8 @@ ELEMENT = Fields(
     {"title": Words(80)},
     {
         "subtitle": Words(80, least=0),
-        "image_url": _URL,
-        "default_action": Fields({"type": Words(among=("web_url",)), "url": _URL}),
+        "image_url": URL,
+        "default_action": Fields({"type": Words(among=("web_url",)), "url": URL}),
         "buttons": _BUTTONS,
     },
     any_of=("subtitle", "image_url", "default_action", "buttons"),
@@ -72,7 +72,7 @@ TEMPLATES: dict[str, Shape] = {
             "elements": Several(
                 Fields(
                     {"media_type": Words(among=("image", "video"))},
-                    {"url": _URL, "attachment_id": Words(), "buttons": _BUTTONS},
+                    {"url": URL, "attachment_id": Words(), "buttons": _BUTTONS},
                     any_of=("url", "attachment_id"),
                     one_of=("url", "attachment_id"),
                 ),
@@ -95,8 +95,8 @@ TEMPLATES: dict[str, Shape] = {
         {
             "subtitle": Words(80, least=0),
             "coupon_code": Words(like=r"\S+", described="a code without spaces"),
-            "coupon_url": _URL,
-            "image_url": _URL,
+            "coupon_url": URL,
+            "image_url": URL,
         },
         any_of=("coupon_code", "coupon_url"),
     ),
@@ -105,7 +105,7 @@ TEMPLATES: dict[str, Shape] = {
         {
             "elements": Several(
                 Fields(
-                    {"images": Several(Fields({"url": _URL}), 6, 2)},
+                    {"images": Several(Fields({"url": URL}), 6, 2)},
                     {"title": Words(45), "subtitle": Words(80, least=0), "buttons": _PRESSED},
                 ),
                 1,
@@ -116,14 +116,14 @@ TEMPLATES: dict[str, Shape] = {
         {
             "title": Words(65),
             "feedback_screens": Several(Fields({"questions": Several(_QUESTION, 1)}), 1),
-            "business_privacy": Fields({"url": _URL}),
+            "business_privacy": Fields({"url": URL}),
         },
         {"subtitle": Words(80, least=0), "button_title": Words(20), "expires_in_days": Number(1, 7)},
     ),
     "customer_information": Fields(),
     "instant_form": Fields(),
     "one_time_notif_req": Fields({"title": Words(65), "payload": _PAYLOAD}),
-    "notification_messages": Fields({"payload": _PAYLOAD}, {"title": Words(65), "image_url": _URL}),
+    "notification_messages": Fields({"payload": _PAYLOAD}, {"title": Words(65), "image_url": URL}),
     "list": _REMOVED,
     "open_graph": _REMOVED,
     **{f"airline_{kind}": _REMOVED for kind in ("boardingpass", "checkin", "itinerary", "update")},
@@ -133,7 +133,7 @@ _MEDIA = Fields(
     {
         "payload": Fields(
             {},
-            {"url": _URL, "attachment_id": Words()},
+            {"url": URL, "attachment_id": Words()},
             any_of=("url", "attachment_id"),
             one_of=("url", "attachment_id"),
         )

@@ -26,6 +26,7 @@ from ..model import JSON, read_json
 from ..secret import Secret
 from ..signatures import appsecret_proof
 from .graph_answers import CLOSE, GARBAGE, NEVER, Answer, Asked, Done, Product, SentMessage, refusal
+from .graph_app import App
 from .graph_pages import Pages
 
 __all__ = ["CLOSE", "GARBAGE", "NEVER", "Answer", "GraphStandIn", "SentMessage", "refusal"]
@@ -61,7 +62,8 @@ class GraphStandIn(Resource):
         self.latency = latency
         self.pages = Pages(pages or {})
         self._clock = clock
-        self._products: tuple[Product, ...] = (self.pages, *products)
+        self.app = App(secret or "", self._account_of)
+        self._products: tuple[Product, ...] = (self.pages, *products, self.app)
         self._secret = Secret(secret) if secret is not None else None
         self._script: deque[Answer] = deque()
 
@@ -96,11 +98,20 @@ class GraphStandIn(Resource):
             return self._give(request, done or _no_such_path(request))
         return self._carry_out(request, asked, done)
 
+    def _account_of(self, token: str) -> str | None:
+        accounts = (
+            account
+            for product in self._products
+            for account, theirs in product.tokens.items()
+            if theirs == token
+        )
+        return next(accounts, None)
+
     def _asked(self, request: Request, method: str, account: str) -> Asked:
         _, node, *rest = [*_path(request), "", ""]
         content_type = request.getHeader("content-type") or "application/json"
         raw = request.content.read() if request.content else b""
-        is_json = "json" in content_type and method == "POST"
+        is_json = "json" in content_type and (method == "POST" or (method == "DELETE" and raw != b""))
         return Asked(
             method=method,
             account=account,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..meta.rules_instagram import BODY
 from .graph_answers import Answer, Asked, Done, refusal
+from .graph_app import Settings
 from .graph_pages import body_problem
 from .graph_people import HUMAN_AGENT_WINDOW, WINDOW, People
 
@@ -22,14 +23,16 @@ class InstagramAccounts:
     def __init__(self, tokens: Mapping[str, str], *, renews: bool = False) -> None:
         self.tokens: dict[str, str] = dict(tokens)
         self.people = People()
+        self.settings = Settings(has_app=not renews)
         self._renews = renews
 
     def answer(self, asked: Asked) -> Done | Answer | None:
         """What the Graph says to a request with an account's token."""
         if asked.node == "refresh_access_token" and self._renews and asked.method == "GET":
             return self._renewed(asked)
-        if asked.node != asked.account:
-            return None
+        settings = self.settings.answer(asked)
+        if settings is not None or asked.node != asked.account:
+            return settings
         if asked.edge == "" and asked.method == "GET":
             return Done(body=self._account(asked.account))
         if asked.edge == "messages" and asked.method == "POST":

@@ -9,6 +9,7 @@ from ..meta.rules import Shape
 from ..meta.rules_messenger import BODY, UPLOAD
 from ..model import JSON
 from .graph_answers import Answer, Asked, Done, refusal
+from .graph_app import Settings
 from .graph_people import HUMAN_AGENT_WINDOW, WINDOW, People
 
 
@@ -18,13 +19,15 @@ class Pages:
     def __init__(self, tokens: Mapping[str, str]) -> None:
         self.tokens: Mapping[str, str] = dict(tokens)
         self.people = People()
+        self.settings = Settings()
         self.attachments: dict[str, tuple[str, JSON]] = {}
         """What was kept for another time: ``{id: (page, attachment)}``."""
 
     def answer(self, asked: Asked) -> Done | Answer | None:
         """What the Graph says to a request with a page's token."""
-        if asked.node != asked.account:
-            return None
+        settings = self.settings.answer(asked)
+        if settings is not None or asked.node != asked.account:
+            return settings
         if asked.edge == "" and asked.method == "GET":
             return Done(body={"id": asked.account, "name": f"Page {asked.account}"})
         if asked.edge == "messages" and asked.method == "POST":
