@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wire import PAGE, SECRET, TOKEN, VERIFY
+from wire import SECRET, TOKENS, VERIFY
 
 HERE = Path(__file__).resolve().parent
 TICK = os.sysconf("SC_CLK_TCK")
@@ -123,6 +123,7 @@ class Graph(Process):
 def channels_yml(folder: Path, agent: str, graph_url: str) -> Path:
     """A configuration with nothing in it but names, credentials and places."""
     path = folder / "channels.yml"
+    tokens = ", ".join(f"'{page}': {token}" for page, token in TOKENS.items())
     path.write_text(
         f"agent: answers:{agent}\n"
         f"store: sqlite:///{folder}/store.db\n"
@@ -130,7 +131,7 @@ def channels_yml(folder: Path, agent: str, graph_url: str) -> Path:
         "  facebook:\n"
         f"    verify: {VERIFY}\n"
         f"    secret: {SECRET}\n"
-        f"    page_tokens: {{'{PAGE}': {TOKEN}}}\n"
+        f"    page_tokens: {{{tokens}}}\n"
         f"    graph_url: {graph_url}\n"
     )
     return path

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import aiohttp
 import answers
 from sanic import Sanic, response
-from wire import PAGE, SECRET, TOKEN, WEBHOOK
+from wire import SECRET, TOKENS, WEBHOOK
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS message (
@@ -54,13 +54,20 @@ class Database:
         return self._db.execute(statement, values).rowcount
 
 
+def way_to(page: str, token: str, graph: str | None) -> dict:
+    """The URL and the headers of the sends of a page."""
+    proof = hmac.new(SECRET.encode(), token.encode(), hashlib.sha256).hexdigest()
+    return {
+        "url": f"{graph}/v25.0/{page}/messages?appsecret_proof={proof}",
+        "headers": {"Authorization": f"Bearer {token}"},
+    }
+
+
 def create(path: str, where: str, graph: str | None) -> Sanic:
     app = Sanic("peer", configure_logging=False)
     database = Database(path, where)
     key = SECRET.encode()
-    proof = hmac.new(key, TOKEN.encode(), hashlib.sha256).hexdigest()
-    url = f"{graph}/v25.0/{PAGE}/messages?appsecret_proof={proof}"
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+    ways = {page: way_to(page, token, graph) for page, token in TOKENS.items()}
 
     @app.before_server_start
     async def connect(app: Sanic) -> None:
@@ -83,17 +90,17 @@ def create(path: str, where: str, graph: str | None) -> Sanic:
                     *(message["mid"], person, request.body),
                 )
                 if new and graph:
-                    app.add_task(answer(message["mid"], person, message["text"]))
+                    app.add_task(answer(ways[entry["id"]], message["mid"], person, message["text"]))
         return response.text("")
 
-    async def answer(mid: str, person: str, text: str) -> None:
+    async def answer(way: dict, mid: str, person: str, text: str) -> None:
         reply = await answers.echo(SimpleNamespace(text=text))
         body = {
             "recipient": {"id": person},
             "message": {"metadata": mid, "text": reply},
             "messaging_type": "RESPONSE",
         }
-        async with app.ctx.graph.post(url, json=body, headers=headers) as sent:
+        async with app.ctx.graph.post(json=body, **way) as sent:
             shown = await sent.json()
         state = "done" if sent.status == 200 else "failed"
         await database.run(

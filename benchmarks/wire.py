@@ -6,28 +6,30 @@ import hashlib
 import hmac
 import json
 
-PAGE = "1067280970047460"
+PAGES = [f"{1067280970047460 + number}" for number in range(20)]
+"""Several, so that what is measured is the server and not the pace that Meta sets each page."""
 SECRET = "0123456789abcdef0123456789abcdef"
 VERIFY = "verify-token-of-benchmarks"
-TOKEN = "EAAG" + "benchmark" * 18
+TOKENS = {page: f"EAAG{'benchmark' * 18}{page}" for page in PAGES}
 WEBHOOK = "/app/webhook"
 # Filler, so that a body has the size that Meta's have.
 _TEXT = "message {number} hello, I would like to know whether my order has been sent yet, and when it comes"
 
 
 def webhook(number: int, person: int, at: float) -> bytes:
-    """A whole signed POST: message `number`, from `person`, sent at `at`."""
+    """A whole signed POST: message `number`, from `person` to a page of theirs, sent at `at`."""
+    page = PAGES[person % len(PAGES)]
     milliseconds = int(at * 1000)
     item = {
         "sender": {"id": f"{2_000_000_000_000_000 + person}"},
-        "recipient": {"id": PAGE},
+        "recipient": {"id": page},
         "timestamp": milliseconds,
         "message": {
             "mid": f"m_{number:012d}" + hashlib.sha256(b"%d" % number).hexdigest() * 2,
             "text": _TEXT.format(number=number),
         },
     }
-    entry = {"id": PAGE, "time": milliseconds, "messaging": [item]}
+    entry = {"id": page, "time": milliseconds, "messaging": [item]}
     body = json.dumps({"object": "page", "entry": [entry]}, separators=(",", ":")).encode()
     signature = hmac.digest(SECRET.encode(), body, "sha256").hex()
     weaker = hmac.digest(SECRET.encode(), body, "sha1").hex()
