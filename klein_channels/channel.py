@@ -467,6 +467,14 @@ class Triggers(Protocol):
         """A signed webhook of the given kind; ValueError names the kinds it knows."""
 
 
+@runtime_checkable
+class TriggersAt(Protocol):
+    """A channel that can play its own platform, whose proof covers the address that is called."""
+
+    def trigger_at(self, kind: str, text: str, now: float, url: str) -> WebhookRequest:
+        """A signed webhook of the given kind, as it comes to `url`; ValueError names the kinds."""
+
+
 def able(channel: object, ability: Any) -> bool:
     """Whether the class of `channel` has `ability`, one of the protocols above; remembered.
 

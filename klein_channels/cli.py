@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import click
 
 from . import __version__
-from .channel import Channel, Triggers, known_types
+from .channel import Channel, Triggers, TriggersAt, known_types
 from .cli_operations import commands
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
@@ -74,11 +74,14 @@ def trigger(channel: str, kind: str, text: str, url: str | None, config: str | N
     KIND is text, quick_reply, postback, image and others; a wrong one names them all.
     """
     url = _checked(url or f"http://127.0.0.1:{PORT}/app/webhook")
-    signing = _channel(channel, url, config)
-    if not isinstance(signing, Triggers):
+    signing, public_url = _channel(channel, url, config)
+    if not isinstance(signing, Triggers | TriggersAt):
         raise ConfigError(f"channel {channel!r} cannot play its platform")
     try:
-        webhook = signing.trigger(kind, text, time.time())
+        if isinstance(signing, TriggersAt):
+            webhook = signing.trigger_at(kind, text, time.time(), _known_as(url, public_url))
+        else:
+            webhook = signing.trigger(kind, text, time.time())
     except ValueError as error:
         raise ConfigError(str(error)) from None
     began = time.perf_counter()
@@ -124,17 +127,26 @@ def _platform(type_name: str) -> click.Group:
     return click.Group(type_name, commands=[setup], help=f"What the platform {type_name} can be told.")
 
 
-def _channel(name: str, url: str, config: str | None) -> Channel:
+def _channel(name: str, url: str, config: str | None) -> tuple[Channel, str]:
+    """The channel of that name, and the address that its server is known by, if that is configured."""
     if config is None:
         from .demo import CHANNEL, demo_channel
 
         if name != CHANNEL:
             raise ConfigError(f"the demonstration has the channel {CHANNEL!r} only; give a --config")
-        return demo_channel(urlsplit(url).port or PORT)
-    channels = {channel.name: channel for channel in read_config(config).channels}
+        return demo_channel(urlsplit(url).port or PORT), ""
+    read = read_config(config)
+    channels = {channel.name: channel for channel in read.channels}
     if name not in channels:
         raise ConfigError(f"{config} has no channel {name!r} (it has: {', '.join(sorted(channels))})")
-    return channels[name]
+    return channels[name], read.public_url
+
+
+def _known_as(url: str, public_url: str) -> str:
+    """`url` as the platform would write it: the server checks proofs under its public address."""
+    parts = urlsplit(url)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    return public_url.rstrip("/") + path if public_url else url
 
 
 def _checked(url: str) -> str:

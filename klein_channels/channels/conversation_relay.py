@@ -40,6 +40,7 @@ from ..twilio.position import Position
 from ..twilio.relay import Habits, RelaySession
 from ..twilio.relay_twiml import MOST_SESSIONS, Relay, check_relay, connect, handoff_of
 from ..twilio.speaking import Manner, Speaker
+from ..twilio.triggers import RELAYED_CALLS, trigger_request
 from ..twilio.twiml import NOTHING, document, element
 
 _STARTS = frozenset({"queued", "ringing", "in-progress", ""})
@@ -241,6 +242,12 @@ class ConversationRelayInput:
         """Nothing: a caller hears what goes over the socket only."""
         yield from ()
         return Refused(reason="nobody is on the line who would hear it", expired=True)
+
+    # Playing Twilio
+
+    def trigger_at(self, kind: str, text: str, now: float, url: str) -> WebhookRequest:
+        """An authentic webhook as Twilio would send it to `url`; ValueError names the kinds."""
+        return trigger_request(RELAYED_CALLS, kind, text, now, url, self._proof.tokens[0])
 
 
 def _is_report(fields: Mapping[str, str]) -> bool:

@@ -49,6 +49,7 @@ from ..twilio.sends import (
     templated,
     words_over,
 )
+from ..twilio.triggers import MESSAGES, trigger_request
 from ..twilio.twiml import NOTHING, document
 
 MOST_BYTES = 16 << 20
@@ -235,6 +236,12 @@ class TwilioInput:
     def _choices(self, outgoing: Outgoing) -> tuple[Any, ...]:
         shows = self._templates is not None and is_whatsapp(outgoing.address.peer)
         return choices_of(outgoing.part) if shows else ()
+
+    # Playing Twilio
+
+    def trigger_at(self, kind: str, text: str, now: float, url: str) -> WebhookRequest:
+        """An authentic webhook as Twilio would send it to `url`; ValueError names the kinds."""
+        return trigger_request(MESSAGES, kind, text, now, url, self._proof.tokens[0])
 
 
 def _read_callback(name: str, url: str | None) -> str | None:

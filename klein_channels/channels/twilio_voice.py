@@ -32,6 +32,7 @@ from ..twilio.credentials import SID_HINT, hide, read_proof
 from ..twilio.forms import idempotency_token, read_fields, xml_response
 from ..twilio.position import MOST_WAITS, Position
 from ..twilio.speaking import Manner, Speaker
+from ..twilio.triggers import CALLS, trigger_request
 from ..twilio.twiml import NOTHING, document, element
 
 REPROMPT = "I'm sorry I didn't get that could you rephrase."
@@ -239,6 +240,12 @@ class TwilioVoiceInput:
         """Nothing: a caller hears answers only."""
         yield from ()
         return Refused(reason="nobody is on the line who would hear it")
+
+    # Playing Twilio
+
+    def trigger_at(self, kind: str, text: str, now: float, url: str) -> WebhookRequest:
+        """An authentic webhook as Twilio would send it to `url`; ValueError names the kinds."""
+        return trigger_request(CALLS, kind, text, now, url, self._proof.tokens[0])
 
 
 def _check_manner(credentials: Credentials, manner: Manner) -> None:

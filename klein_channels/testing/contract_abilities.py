@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from ..channel import (
     Steps,
     Streams,
     Triggers,
+    TriggersAt,
 )
 from ..errors import ConfigError, PlatformError
 from ..model import JSON, Call, CallResult, Context, Outcome, Outgoing, Sent, Text, WebhookResponse, to_json
@@ -161,11 +163,15 @@ class AbilityContract(InboundContract, OutboundContract):
         for_all(lambda account: self.assertIn(knowing.knows_account(account), (True, False)), st.text())
 
     def test_what_it_plays_itself_is_authentic(self) -> None:
-        """`Triggers`: each kind is verified and has events; another moment is another event."""
+        """`Triggers` and `TriggersAt`: each kind is verified and has events, at another moment others."""
         channel = self.make_channel()
-        if not isinstance(channel, Triggers):
+        if isinstance(channel, TriggersAt):
+            playing: Any = partial(channel.trigger_at, url=_HOOK)
+        elif isinstance(channel, Triggers):
+            playing = channel.trigger
+        else:
             return
-        self.assertRaises(ValueError, channel.trigger, "no such kind", "x", self.now)
+        self.assertRaises(ValueError, playing, "no such kind", "x", self.now)
         for kind in self.trigger_kinds:
             ids = []
             for now, text in (
@@ -173,7 +179,7 @@ class AbilityContract(InboundContract, OutboundContract):
                 (self.now + 1, "one"),
                 (self.now + 2, "two\n\u00f6 \U0001f44d"),
             ):
-                request = channel.trigger(kind, text, now)
+                request = playing(kind, text, now)
                 channel.verify(request, now)
                 ids += [event.id for event in self.events_of(channel, request) if not event.observe_only]
             self.assertTrue(ids, kind)

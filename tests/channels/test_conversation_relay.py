@@ -209,6 +209,13 @@ class WebhookTests(SynchronousTestCase):
 
         for_all(check, WORDS | st.text(), JSON_VALUES, examples=60)
 
+    def test_it_plays_its_own_platform(self) -> None:
+        for kind, names in (("call", ["unknown"]), ("hangup", ["call_ended"])):
+            request = channel().trigger_at(kind, "Ada \ud800 é", NOW, f"{URL}?language=de")
+            channel().verify(request, NOW)
+            self.assertEqual([event.kind for event in channel().parse(request).events], names)
+        self.assertRaises(ValueError, channel().trigger_at, "speech", "x", NOW, URL)
+
     def test_settings_that_cannot_be_are_refused(self) -> None:
         for wrong in (
             {"auth_token": None},

@@ -130,6 +130,18 @@ class ContractTests(InboundContract, SynchronousTestCase):
         return [json.dumps(told).encode() for told in (*calls, *ends)]
 
 
+class TriggerTests(SynchronousTestCase):
+    def test_it_plays_its_own_platform(self) -> None:
+        kinds = {"call": "call_started", "speech": "message", "keys": "dtmf", "hangup": "call_ended"}
+        for kind, wanted in kinds.items():
+            request = channel().trigger_at(
+                kind, "12 \ud800 é", NOW, f"{URL}?turn=1" if kind != "call" else URL
+            )
+            channel().verify(request, NOW)
+            self.assertEqual([event.kind for event in channel().parse(request).events], [wanted])
+        self.assertRaises(ValueError, channel().trigger_at, "song", "x", NOW, URL)
+
+
 class FixtureTests(SynchronousTestCase):
     """Every kind of request that Twilio sends about calls, one file each."""
 

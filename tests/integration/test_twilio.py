@@ -101,6 +101,22 @@ class Messages(TwilioTestCase):
         self.assertEqual([message.fields["Body"] for message in self.api.sent], ["heard slow"])
 
 
+class Triggers(TwilioTestCase):
+    async def test_a_server_is_tried_from_the_command_line(self) -> None:
+        config = self.twilio()
+        await self.serve(config)
+        here = f"http://{LOOPBACK}:{self.port}"
+        for channel, kind, heard in (
+            ("twilio", "text", "heard hello"),
+            ("twilio_voice", "speech", "heard hello"),
+        ):
+            url = f"{here}/app/{channel}/webhook"
+            command = ("trigger", channel, kind, "hello", "--url", url, "--config", str(config))
+            program = self.run_command("klein-channels", *command)
+            self.assertEqual(await self.status(program), 0, program.said)
+            self.assertIn(heard, program.stdout)
+
+
 class Calls(TwilioTestCase):
     async def test_a_call_is_answered_and_what_is_said_is_answered(self) -> None:
         await self.serve(self.twilio())
