@@ -5,6 +5,8 @@ Meta's worst webhook, and what reading one costs.
 stored and acknowledged, and what becomes of the others' p99? The server is ``twistd -n channels`` with the
 shipped defaults; every agent sleeps, so that nearly no turn runs meanwhile.
 
+``pace`` and ``throttled``: what a page sends when it has more to say than Meta lets it; see `meta_sending`.
+
 ``parse``: the CPU time of `parse` for each update of such a webhook, platform by platform, in this process.
 """
 
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import HERE, Load, Process, Table, count, free_port, percentile, running
+from meta_sending import pace, throttled
 from wire import PAGE, SECRET, TOKEN, VERIFY, WEBHOOK, Reader
 
 sys.path.insert(0, str(HERE.parent))
@@ -213,9 +216,9 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("what", choices=["receive", "parse"])
+    options.add_argument("what", choices=["receive", "parse", "pace", "throttled"])
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--messages", type=int, default=2000, help="single webhooks beside the batch")
     options.add_argument("--rate", type=float, default=200.0, help="single webhooks a second")
     given = options.parse_args()
-    {"receive": receive, "parse": parse}[given.what](given)
+    {"receive": receive, "parse": parse, "pace": pace, "throttled": throttled}[given.what](given)

@@ -63,6 +63,7 @@ class Account:
         self._slowed = (1.0, 0.0, "")
         self._buckets: dict[Rate, Buckets] = {}
         self._when_slowed = Buckets(1, SLOWED_FROM)
+        self._answered: dict[Rate, deque[float]] = {}
         self._slots: dict[Rate, deque[float]] = {}
 
     # -- asked before a send
@@ -76,7 +77,23 @@ class Account:
         buckets = [each for rate, each in self._buckets.items() if rate.per == "account" and not rate.kinds]
         if share < 1.0 and not buckets:
             buckets = [self._when_slowed]
-        return max([ready, *(now + each.wait(None, now, pace=share) for each in buckets)])
+        return max(
+            [
+                ready,
+                *(now + each.wait(None, now, pace=share) for each in buckets),
+                *(self._strictly(rate, now) for rate in self._answered),
+            ]
+        )
+
+    def _strictly(self, rate: Rate, now: float) -> float:
+        """When one more send keeps a strict rate; infinity while that depends on those on their way."""
+        answered = self._answered[rate]
+        while answered and answered[0] <= now - rate.seconds:
+            answered.popleft()
+        too_many = self.flying + len(answered) - int(rate.count)
+        if too_many < 0:
+            return now
+        return answered[too_many] + rate.seconds if too_many < len(answered) else math.inf
 
     def chat_ready_at(self, address: Address, rates: Rates, now: float) -> float:
         """When the chat of `address` takes another send."""
@@ -139,6 +156,8 @@ class Account:
         if not self.has_plenty(address, mine, now, share):
             return False
         self.reserve(address, mine, now)
+        for answered in self._answered.values():
+            answered.append(now)
         return True
 
     def has_plenty(self, address: Address, rates: Rates, now: float, share: float = 0.5) -> bool:
@@ -192,9 +211,12 @@ class Account:
 
     def told(self, outcome: Outcome, conversation: str, now: float) -> bool:
         """Learn from an outcome; whether it is a new, or a longer, outage."""
+        for answered in self._answered.values():
+            answered.append(now)
         if isinstance(outcome, UnknownOutcome) or (isinstance(outcome, Retry) and outcome.scope == "message"):
             return self._trouble(conversation, outcome.reason, now)
-        if isinstance(outcome, Sent):
+        if isinstance(outcome, Sent) and now >= self._paused_until:
+            # What was taken after a pause began had been sent before it: that proves nothing.
             self._works()
         return False
 
@@ -237,6 +259,8 @@ class Account:
     def _bucket(self, rate: Rate) -> Buckets:
         found = self._buckets.get(rate)
         if found is None:
+            if rate.strict:
+                self._answered[rate] = deque()
             found = self._buckets[rate] = Buckets(rate.burst, rate.count / rate.seconds)
         return found
 

@@ -17,7 +17,9 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `per` says who has a bucket: each of our accounts, or each conversation. A rate with `kinds` is
     about sends of these kinds alone, beside the rates for all. In any time of `seconds` no more than
-    `count` + `burst` pass.
+    `count` + `burst` pass; with `strict` no more than `count`, however unevenly they arrive there: a
+    send counts from its beginning until `seconds` after its answer. That is for an account's sends of
+    all kinds.
     """
 
     count: float
@@ -25,6 +27,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     burst: float = 1.0
     per: Literal["account", "conversation"] = "account"
     kinds: tuple[str, ...] = ()
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers with which nothing would ever be sent."""
@@ -34,6 +37,8 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise ValueError(f"{name} must be a number over 0")
         if not math.isfinite(self.burst) or self.burst < 1:
             raise ValueError("burst must be a number of 1 or more")
+        if self.strict and (self.kinds or self.per != "account" or self.count < 1):
+            raise ValueError("strict is for rates of accounts, for all kinds, with a count of 1 or more")
         if unknown := set(self.kinds) - KINDS:
             raise ValueError(f"kinds: no kind {sorted(unknown)[0]!r} (known: {', '.join(sorted(KINDS))})")
 

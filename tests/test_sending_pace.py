@@ -51,6 +51,22 @@ class RateTests(PaceCase):
         self.assertEqual(len(self.transport.sent), 20)
         self.assertEqual(self.rows(), ["sent"] * 20)
 
+    def test_a_strict_rate_counts_what_is_on_its_way_and_what_was_answered_lately(self):
+        gates = [Deferred() for _ in range(4)]
+        self.over(Transport(*gates, rates=(Rate(count=4, burst=4, strict=True),)))
+        self.crowd(12)
+        self.assertEqual(len(self.transport.sent), 4)
+        self.run_for(5)
+        self.assertEqual(len(self.transport.sent), 4)
+        for gate in gates:
+            gate.callback(Sent())
+        self.run_for(0.9)
+        self.assertEqual(len(self.transport.sent), 4)
+        self.run_for(0.2)
+        self.assertEqual(len(self.transport.sent), 8)
+        self.run_for(1.1)
+        self.assertEqual(self.rows(), ["sent"] * 12)
+
     def test_accounts_have_a_rate_each(self):
         self.over(Transport(rates=(Rate(count=1),)))
         self.crowd(2, "a")

@@ -55,7 +55,7 @@ CAPABILITIES = Capabilities(
     retry_patience=86_400.0,
     # 300 a second, 10 with audio or video, for a page (Meta, "Rate Limiting", 23 March 2026).
     rates=(
-        Rate(count=295.0, burst=5.0),
+        Rate(count=300.0, burst=10.0, strict=True),
         Rate(count=9.0, kinds=("audio", "video")),
     ),
 )

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from ..errors import MalformedWebhook
 from ..model import JSON, CallResult, Outcome, Refused, Retry, Scope, Sent, UnknownOutcome, read_json
+from .usage import pace_of
 
 THROTTLE_PAUSE = 60.0
 """Seconds an account rests when it was throttled and no header says for how long."""
@@ -99,7 +102,13 @@ _PASSING = frozenset({1, 2, 1200})
 
 
 def graph_outcome(result: CallResult, now: float, attempt: int = 1) -> Outcome:
-    """What became of the send that `result` answers, being the `attempt`-th."""
+    """What became of the send that `result` answers, being the `attempt`-th, and the pace it asks for."""
+    outcome = _outcome(result, now, attempt)
+    pace = pace_of(result, now)
+    return outcome if pace is None else msgspec.structs.replace(outcome, pace=pace)
+
+
+def _outcome(result: CallResult, now: float, attempt: int) -> Outcome:
     if result.outcome == "not_sent":
         return Retry(reason=_line(result.error) or "not sent")
     if result.outcome == "unknown":

@@ -27,6 +27,7 @@ from ..secret import Secret
 from ..signatures import appsecret_proof
 from .graph_answers import CLOSE, GARBAGE, NEVER, Answer, Asked, Done, Product, SentMessage, refusal
 from .graph_app import App
+from .graph_pace import Allowance
 from .graph_pages import Pages
 
 __all__ = ["CLOSE", "GARBAGE", "NEVER", "Answer", "GraphStandIn", "SentMessage", "refusal"]
@@ -60,6 +61,8 @@ class GraphStandIn(Resource):
         self.requests = 0
         """How many were posted."""
         self.latency = latency
+        self.allowance: Allowance | None = None
+        """How often each account may write; as often as it likes by default."""
         self.pages = Pages(pages or {})
         self._clock = clock
         self.app = App(secret or "", self._account_of)
@@ -129,6 +132,8 @@ class GraphStandIn(Resource):
     def _carry_out(self, request: Request, asked: Asked, done: Done) -> int:
         if done.kept is None:
             return self._give(request, Answer(), done.body)
+        if self.allowance is not None and (throttled := self.allowance.judge(asked.account, asked.at)):
+            return self._give(request, throttled)
         answer = self._script.popleft() if done.kept == "sent" and self._script else Answer()
         if answer.status == 200 if answer.shown is None else answer.shown:
             self._keep(request, asked, done)
