@@ -101,12 +101,15 @@ def show(letter: str, store: str | None, config: str | None) -> None:
 
 @dead_letters.command()
 @click.argument("letter")
-@click.argument("content", type=click.File("rb"))
+@click.argument("content", type=click.Path(allow_dash=True))
 @_store_options
-def edit(letter: str, content: Any, store: str | None, config: str | None) -> None:
+def edit(letter: str, content: str, store: str | None, config: str | None) -> None:
     """Give one the CONTENT in a file (- for what is piped in), in the form in which `show` has it."""
     try:
-        new = msgspec.json.decode(content.read())
+        with click.open_file(content, "rb") as file:
+            new = msgspec.json.decode(file.read())
+    except OSError as error:
+        raise ConfigError(f"{content} cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"the content is no JSON: {error}") from None
     with Opened(store, config) as operations:

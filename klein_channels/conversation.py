@@ -138,6 +138,11 @@ class Conversations:
             at_work.answer.cancel()
         return tuple(event.id for event in at_work.started.turn.events)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no thread of the agent is left to answer anybody."""
+        return self._lanes.most <= 0
+
     def stop(self) -> Deferred[None]:
         """Start no more turns; fires when those at work have ended. They may be cancelled by `give_up`."""
         for timer in self._soon.values():

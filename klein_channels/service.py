@@ -190,7 +190,10 @@ class ChannelService(MultiService):
         if not self._started:
             return ["not started"]
         troubles = dict.fromkeys((self._write_trouble, self._upkeep.trouble))
-        return [f"store: {trouble}" for trouble in troubles if trouble]
+        reasons = [f"store: {trouble}" for trouble in troubles if trouble]
+        if self._conversations.is_stuck:
+            reasons.append("agent: every thread of it is stuck; restart the server")
+        return reasons
 
     def operations(self, actor: str) -> Operations:
         """What an operator can do, in the name of `actor`; raises `StartError` while nothing runs."""
@@ -502,6 +505,7 @@ class ChannelService(MultiService):
                 policy=self.policy,
                 ready=self.not_ready,
                 meter=self._meter,
+                paused=lambda: [f"{pause.place} {pause.mode}" for pause in self.pauses()],
             )
             self._webhooks.take_sockets(self, self.reactor)
             pages = InstallPages(self._joining, self._webhooks.prefix)

@@ -118,11 +118,11 @@ class _Announced(MultiService):
 
     def privilegedStartService(self) -> None:
         """Bind the port."""
+        write_json(self._log)
         self._told(MultiService.privilegedStartService)
 
     def startService(self) -> None:
         """Start everything else."""
-        write_json(self._log)
         self._told(MultiService.startService)
         _collect_seldom()
 

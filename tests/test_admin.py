@@ -267,6 +267,23 @@ class OrderTests(AdminCase):
         self.refused("PUT", "/dead-letters/reply-9", {"content": {}}, 404)
         self.assertEqual(self.asked("PUT", V1 + "/pause", {}).status, 405)
 
+    def test_health_tells_of_pauses_and_stays_well(self):
+        kit = self.served()
+
+        def health():
+            asked = kit.raw(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
+            kit.settle()
+            return asked.status, json.loads(asked.body)
+
+        self.assertEqual(health(), (200, {"status": "ok"}))
+        self.post("/pause", {"channel": "facebook", "mode": "hold"})
+        self.assertEqual(health(), (200, {"status": "ok", "paused": ["facebook: hold"]}))
+        kit.service._conversations._lanes.most = 0
+        status, said = health()
+        self.assertEqual((status, said["status"]), (503, "unavailable"))
+        self.assertIn("stuck", said["reasons"][0])
+        kit.service._conversations._lanes.most = 10
+
     def test_accounts_and_how_they_are(self):
         kit = self.served()
         self.assertEqual(self.get("/accounts")["accounts"], [])

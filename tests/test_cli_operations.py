@@ -65,6 +65,7 @@ class LettersTests(OperatorCase):
         self.assertIn("one part", self.refused_on("dead-letters", "edit", name, str(path)))
         path.write_text("{")
         self.assertIn("no JSON", self.refused_on("dead-letters", "edit", name, str(path)))
+        self.assertIn("cannot be read", self.refused_on("dead-letters", "edit", name, "/nowhere.json"))
 
 
 class PauseTests(OperatorCase):

@@ -54,15 +54,16 @@ class Webhooks:
     ``<prefix>/webhook`` of the channel named `default`, beside each of them ``…/socket`` where `take_sockets`
     was asked to and the channel has sockets, and health: ``<prefix>/``,
     ``/webhooks/<channel>/``, ``health/live`` and ``health/ready`` under the prefix and at the root.
-    `ready` returns the reasons why the service cannot work, if any. `public_url` is what platforms
-    put before our paths. Raises `ConfigError` for names and prefixes that make no URL.
+    `ready` returns the reasons why the service cannot work, if any, `paused` what operators paused.
+    `public_url` is what platforms put before our paths. Raises `ConfigError` for names and
+    prefixes that make no URL.
 
     `app` is an ordinary Klein application: more routes may be added to it.
     """
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (what the service joins)
         self,
         receives: Receives,
         channels: Sequence[Channel],
@@ -74,6 +75,7 @@ class Webhooks:
         policy: Policy | None = None,
         ready: Callable[[], Sequence[str]] = tuple,
         meter: Meter = UNCOUNTED,
+        paused: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._receives = receives
         self._now = now
@@ -81,6 +83,7 @@ class Webhooks:
         self._policy = policy or Policy()
         self._ready = ready
         self._meter = meter
+        self._paused = paused
         self.prefix = checked_prefix(prefix)
         self.webhook_urls = webhook_urls(channels, self.prefix, default)
         """Path -> channel: all webhook URLs there are."""
@@ -203,9 +206,13 @@ class Webhooks:
 
     def _answer_ready(self, request: Any) -> bytes:
         reasons = [redact(reason) for reason in self._ready()]
+        said: dict[str, object] = {"status": "unavailable" if reasons else "ok"}
         if reasons:
-            return frame(request, _json({"status": "unavailable", "reasons": reasons}, status=503))
-        return _answer_alive(request)
+            said["reasons"] = reasons
+        if paused := list(self._paused()):
+            # An operator wanted it: webhooks are taken all the same, or answered as they asked for.
+            said["paused"] = paused
+        return frame(request, _json(said, status=503 if reasons else 200))
 
     def _route_errors(self) -> None:
         @self.app.handle_errors(HTTPException)
