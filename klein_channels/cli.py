@@ -15,6 +15,7 @@ import click
 from . import __version__
 from .channel import Channel, Triggers, TriggersAt, known_types
 from .cli_operations import commands
+from .cli_store import store_commands
 from .config import read_config
 from .errors import ConfigError, KleinChannelsError
 from .fakes import fake
@@ -46,7 +47,7 @@ def main() -> None:
     """Connects a conversational AI to messaging platforms."""
 
 
-for _command in (*commands, fake):
+for _command in (*commands, fake, store_commands):
     main.add_command(_command)
 
 

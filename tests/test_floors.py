@@ -26,7 +26,7 @@ FLOORS = {
     " sockets",
     5: "web polling renewal upkeep administration",
     6: "service",
-    7: "run tap cli cli_operations demo fakes transcript provisioning testing",
+    7: "run tap cli cli_operations cli_store demo fakes transcript provisioning testing",
     8: "agent",
 }
 PURE = {"channels", "meta", "slack", "telegram", "twilio", "whatsapp"}

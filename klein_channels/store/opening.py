@@ -10,6 +10,8 @@ from ..errors import StartError
 from ..policy import Policy
 from . import Store, open_url
 from .commit import GroupCommitter
+from .moving import End
+from .moving_sqlite import SQLiteEnd
 from .sqlite import SQLiteStore
 
 
@@ -37,6 +39,19 @@ def store_beside_server(url: str) -> Store:
     if engine == "memory":
         raise StartError("store: memory: is known to its own process only")
     return SQLiteStore(place, shared=True) if engine == "sqlite" else _postgres()(place, shared=True)
+
+
+def open_end(url: str, *, new: bool = False) -> End:
+    """The store that `url` names; raise `StartError` if a server runs on it. `new`: it may not be there."""
+    engine, place = open_url(url)
+    if engine == "memory":
+        raise StartError("store: memory: is known to its own process only")
+    if engine == "sqlite":
+        return SQLiteEnd(place, new=new)
+    _postgres()
+    from .moving_postgres import PostgresEnd
+
+    return PostgresEnd(place)
 
 
 def _postgres() -> Callable[..., Store]:

@@ -182,7 +182,7 @@ class PostgresStore(Tables):
         if db.execute("SELECT to_regclass('store') AS there").fetchone()["there"] is not None:
             version = db.execute("SELECT version FROM store").fetchone()["version"]
             schema.refuse_newer(self.dsn.shown, version, "postgres")
-        schema.migrate(_Scripts(db), version, "postgres")
+        schema.migrate(Scripts(db), version, "postgres")
 
     # -- who lives
 
@@ -363,7 +363,7 @@ class PostgresStore(Tables):
         return self._write(work)
 
 
-class _Scripts:
+class Scripts:
     """A `Database` for numbered scripts."""
 
     def __init__(self, db: Database) -> None:
