@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 import yaml
@@ -202,7 +202,8 @@ class _Reader:
             return msgspec.convert(_with_yaml_booleans(value, to), to, strict=False, dec_hook=_secret)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$")
-            raise self.problem(_join(where, path.strip("`").lstrip(".")), what) from None
+            key = path.strip("`").lstrip(".")
+            raise self.problem(_join(where, key), what + _choices(what, to, key)) from None
 
     def _filled(self, value: Any, where: str) -> Any:
         if isinstance(value, dict):
@@ -249,6 +250,13 @@ def _with_yaml_booleans(value: dict[str, Any], to: Any) -> dict[str, Any]:
         key: _BOOLEANS.get(item.lower(), item) if key in wanted and isinstance(item, str) else item
         for key, item in value.items()
     }
+
+
+def _choices(what: str, struct: Any, key: str) -> str:
+    """What may stand in the place of a word that is none of those that a key takes."""
+    word = re.fullmatch(r"Invalid enum value '(.+)'", what)
+    known = {field.encode_name: list(get_args(field.type)) for field in msgspec.structs.fields(struct)}
+    return nearest(word[1], known[key]) if word and known.get(key) else ""
 
 
 def _field_names(struct: Any) -> set[str]:

@@ -337,8 +337,8 @@ class Conversations:
         events = started.turn.events
         if len(events) == 1:
             return structured_by_offer(started, channel, (await self._looked_up(channel, events[0]),))
-        looked_up = [await self._looked_up(channel, event) for event in events]
-        return structured_by_offer(started, channel, tuple(looked_up))
+        looking = [Deferred.fromCoroutine(self._looked_up(channel, event)) for event in events]
+        return structured_by_offer(started, channel, tuple([await found for found in looking]))
 
     async def _looked_up(self, channel: Channel, event: AnyEvent) -> AnyEvent:
         try:

@@ -299,10 +299,17 @@ class Intake:
             mid=_mid_of(event),
             failure=_failure_of(event),
             exchange=_exchange_of(channel),
-            due_at=self._admission.earliest(event, now) if turn else None,
+            due_at=self._paced(event, now) if turn else None,
             queueing=queueing,
             begins=turn and queueing.double_texting == "enqueue" and self._would_begin(key),
         )
+
+    def _paced(self, event: AnyEvent, now: float) -> float | None:
+        """When the turn of an event may start, by the rates of its sender and channel; None for at once."""
+        due_at = self._admission.earliest(event, now)
+        if due_at is not None:
+            self._meter.waited("rate_limit", event.address.channel, due_at - now)
+        return due_at
 
     def _tell(self, channel: Channel, event: AnyEvent) -> None:
         """Log what the operator wants to know of an event: all of it, or that it is a stranger's."""

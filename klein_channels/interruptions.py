@@ -62,7 +62,7 @@ class Interruptions:
             asked.addErrback(lambda failure: _log.failure("interrupting {key}", failure, key=key))
 
     def _answered(self, interrupting: bool, key: str, running: _Running) -> None:
-        if interrupting and self._running.get(key) is running:
+        if interrupting and self._running.get(key) is running and not running.speech.has_ended:
             # Nothing that the agent still says in its defence is heard.
             del self._running[key]
             running.speech.interrupt()

@@ -137,6 +137,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         """Refuse what would stop the service without a word: no threads, no time, no end."""
+        if self.merge_window > self.merge_longest:
+            raise ValueError("merge_window must not be over merge_longest, which is the longest wait")
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is None or isinstance(value, str):

@@ -86,6 +86,7 @@ class Speech:
         self._looked_until = -1
         self._remember: bytes | None = None
         self._owner: Owner | None = None
+        self.has_ended = False
         self.is_interrupted = False
         self.has_spoken = False
 
@@ -124,7 +125,8 @@ class Speech:
         self._committed(turn.conversation)
 
     async def end(self, answer: object) -> EndOfTurn:
-        """The end of the turn, with its last words."""
+        """The end of the turn, with its last words; nothing interrupts it from here on."""
+        self.has_ended = True
         messages = [*self._heard(answer), *self._rest()]
         await self._stop_growing()
         return EndOfTurn(
@@ -188,9 +190,9 @@ class Speech:
             self._growing.feed(text)
 
     async def _stop_growing(self) -> None:
-        growing, self._growing = self._growing, None
-        if growing is not None:
-            await growing.settled()
+        if self._growing is not None:
+            await self._growing.settled()
+            self._growing = None
 
     def rows(self, message: Message) -> tuple[Reply, ...]:
         """The rows of one message: one for each thing that its platform shows."""

@@ -47,6 +47,12 @@ class WrongFileTests(ConfigCase):
                 "zzz: unknown key (known: admin, agent, channels, log, observers, policy, prefix, public_url,"
                 " store, trusted_proxies)"
             ),
+            f"{with_channel}    double_texting: merg": (
+                "channels.facebook.double_texting: Invalid enum value 'merg' (did you mean 'merge'?)"
+            ),
+            "policy: {merge_window: 30}": (
+                "policy: merge_window must not be over merge_longest, which is the longest wait"
+            ),
             "agent: [a]\n": "agent: Expected `str | null`, got `array`",
             "agent: a\nchannels: [facebook]": "channels: must be keys with values",
             "agent: a\nchannels: {facebook: [a]}": "channels.facebook: must be keys with values",
@@ -61,7 +67,7 @@ class WrongFileTests(ConfigCase):
                 "channels.mine.secrt: unknown key (did you mean 'secret'?)"
             ),
             with_channel + "    conversation: person": (
-                "channels.facebook.conversation: Invalid enum value 'person'"
+                "channels.facebook.conversation: Invalid enum value 'person' (known: chat, sender, thread)"
             ),
             with_channel + "    default: perhaps": "channels.facebook.default: Expected `bool`, got `str`",
             with_channel + "    turns: optin": "channels.facebook.turns: Expected `array`, got `str`",

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.model import Address, Message, MessageReceived, Text
-from klein_channels.store import Arrival, Claim, EndOfTurn, Reply, Settlement, StartedTurn
+from klein_channels.store import Arrival, Claim, EndOfTurn, Queueing, Reply, Settlement, StartedTurn
 from klein_channels.store.sqlite import SQLiteStore
 
 ADDRESS = Address(channel="facebook", account="1", peer="2")
@@ -83,6 +83,40 @@ class PlanTests(SynchronousTestCase):
         self.result(self.store.set_owner(KEY, "human", 1.0))
         self.result(self.store.start_turn(KEY, 1.0, deterministic=False))
         self.result(self.store.postpone(KEY, 9.0))
+        self.assert_searched()
+
+    def came(self, number: int, **queueing: Any) -> None:
+        event = MessageReceived(id=f"m{number}", address=ADDRESS, text="hi")
+        arrival = Arrival(
+            event=event, conversation=KEY, dedupe=b"%d" % number, turn=True, by_person=True,
+            exchange="open", queueing=Queueing(**queueing),
+        )  # fmt: skip
+        self.result(self.store.enqueue([arrival], 1.0))
+
+    def test_messages_that_are_merged(self) -> None:
+        merged: dict[str, Any] = {"double_texting": "merge", "window": 2.0, "longest": 9.0, "together": 9}
+        self.came(1, **merged)
+        self.came(2, **merged)
+        found = self.result(self.store.start_turn(KEY, 5.0, deterministic=False, queueing=Queueing(**merged)))
+        self.assertEqual(len(found.turn.events), 2)
+        self.assert_searched()
+
+    def test_a_turn_that_is_interrupted(self) -> None:
+        interrupting = Queueing(double_texting="interrupt", together=9)
+        turn = self.started().turn
+        self.came(2, double_texting="interrupt")
+        self.assertTrue(self.result(self.store.interrupting(turn, 2.0)))
+        found = self.result(self.store.start_turn(KEY, 2.0, deterministic=False, queueing=interrupting))
+        self.assertEqual([event.id for event in found.turn.interrupted], ["m1"])
+        self.assert_searched()
+
+    def test_an_event_that_is_rejected(self) -> None:
+        self.came(1, double_texting="reject", most=1)
+        for number in (2, 3):
+            self.came(number, double_texting="reject", most=1, busy=(Message(parts=(Text(text="busy"),)),))
+        self.came(4, most=1)
+        self.assertEqual(self.result(self.store.stats()).waiting_events, 1)
+        self.plans = {sql: plan for sql, plan in self.plans.items() if "count(*)" not in sql}
         self.assert_searched()
 
     def test_the_poll(self) -> None:

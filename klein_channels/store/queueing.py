@@ -18,17 +18,22 @@ TOLD_AGAIN_AFTER = 600
 def no_place(db: Database, arrival: Arrival, owner: str, full: bool, now: float) -> str | None:
     """Why an event has no place: a key under which its person is told so once; None where it has one."""
     if arrival.queueing.double_texting == "reject" and owner == "bot":
-        row = db.execute(
-            "SELECT coalesce("
-            "(SELECT first_event FROM turn WHERE conversation = :key AND state IN ('running', 'retry')),"
-            " (SELECT min(id) FROM inbox WHERE conversation = :key AND state = 'waiting')) AS first",
-            {"key": arrival.conversation},
-        ).fetchone()
-        if row["first"] is not None:
-            return f"klein_channels:busy:{row['first']}"
+        first = _first_open(db, arrival.conversation)
+        if first is not None:
+            return f"klein_channels:busy:{first}"
     if full:
         return f"klein_channels:full:{int(now // TOLD_AGAIN_AFTER)}"
     return None
+
+
+def _first_open(db: Database, key: str) -> int | None:
+    """The event with which a conversation is busy: the first one of its turn, or that waits for one."""
+    row = db.execute(
+        "SELECT first_event AS first FROM turn WHERE conversation = ? AND state IN ('running', 'retry')"
+        " UNION ALL SELECT id FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY first LIMIT 1",
+        (key, key),
+    ).fetchone()
+    return row["first"] if row else None
 
 
 def due_of(db: Database, arrival: Arrival, now: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import AnyEvent, Message, Turn, from_json
+from ..model import AnyEvent, Message, Text, Turn, from_json
 from .database import Database, Row
 from .exchanges import make_ready
 from .queueing import joined_with
@@ -52,7 +52,9 @@ def superseded_by(db: Database, turn: int) -> tuple[tuple[AnyEvent, ...], tuple[
     """The events of the turns whose place `turn` took, and what was said of them."""
     rows = db.execute("SELECT * FROM turn WHERE superseded_by = ? ORDER BY id", (turn,)).fetchall()
     events = tuple(event for row in rows for event in events_of(db, row))
-    return events, tuple(message for row in rows for message in said_of(db, row["id"]))
+    said = (message for row in rows for message in said_of(db, row["id"]))
+    # A text that was cut off before anybody knew how much of it was seen left nothing to tell.
+    return events, tuple(message for message in said if message.parts != (Text(text="", format="markdown"),))
 
 
 def said_of(db: Database, turn: int) -> tuple[Message, ...]:

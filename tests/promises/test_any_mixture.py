@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import deferLater
 
+from klein_channels.channel import ChannelOptions
 from klein_channels.policy import Policy
 from klein_channels.testing.graph import CLOSE, GARBAGE, NEVER, Answer, refusal
-from klein_channels.testing.memory import conversation, webhook
+from klein_channels.testing.memory import conversation, messenger, webhook
 
 from .case import PromiseCase
 
@@ -45,10 +47,10 @@ async def careful_agent(event, turn):
             yield text
 
 
-class MixtureTests(PromiseCase):
-    @settings(deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.lists(STEPS, min_size=3, max_size=25))
-    def test_all_that_was_acknowledged_is_answered_in_order_and_repeats_are_marked(self, steps):
+class MixtureCase(PromiseCase):
+    """What may happen in any order, and what has to be true in the end."""
+
+    def live_through(self, steps):
         self.kit = self.serve(careful_agent, durable=True, policy=Policy(agent_tries=100))
         self.asked, self.bodies = [], []
         for step, argument in steps:
@@ -154,3 +156,81 @@ class MixtureTests(PromiseCase):
             f" WHERE conversation = '{key}' ORDER BY id"
         )
         return [text for (text,) in rows]
+
+
+class MixtureTests(MixtureCase):
+    @settings(deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(STEPS, min_size=3, max_size=25))
+    def test_all_that_was_acknowledged_is_answered_in_order_and_repeats_are_marked(self, steps):
+        self.live_through(steps)
+
+
+class DoubleTextingCase(MixtureCase):
+    """The same where messages become one turn, or put an end to one."""
+
+    mode = "enqueue"
+
+    async def slowly(self, event, turn):
+        said = {part.text for message in turn.already_said for part in message.parts}
+        for number in (1, 2):
+            await deferLater(self.kit.clock, 0.7)
+            text = f"{event.text}.{number}"
+            if text not in said:
+                yield text
+
+    def serve(self, agent, **more):
+        channel = messenger(options=ChannelOptions(double_texting=self.mode))
+        return super().serve(self.slowly, channel=channel, **more)
+
+    def check(self):
+        kit = self.kit
+        self.assertEqual(kit.rows("SELECT count(*) FROM inbox WHERE state = 'taken'"), [(len(self.bodies),)])
+        ends = kit.rows(
+            "SELECT turn.state, later.state FROM turn"
+            " LEFT JOIN turn AS later ON later.id = turn.superseded_by"
+        )
+        self.assertLessEqual(set(ends), {("done", None), ("superseded", "done")})
+        self.assertLessEqual(set(kit.outbox()), {"sent", "withdrawn", "dead"})
+        for person in PEOPLE:
+            self.check_person(person)
+
+    def check_person(self, person):
+        kit, key = self.kit, conversation(person)
+        texts = kit.sent_to(person)
+        rows = kit.rows(
+            "SELECT json_extract(CAST(message AS TEXT), '$.parts[0].text'), repeated, turn.state FROM outbox"
+            f" JOIN turn ON turn.id = outbox.turn WHERE outbox.conversation = '{key}'"
+            " AND outbox.state != 'withdrawn'"
+        )
+        expected = [f"{words}.{part}" for words in self.answered(key) for part in (1, 2)]
+        self.assertEqual([text for text, _, state in rows if state == "done"], expected)
+        for text, repeated, _ in rows:
+            self.assertLessEqual(texts.count(text), 1 + repeated, text)
+
+    def answered(self, key):
+        """The words of the turns that were not superseded; every message is in exactly one turn."""
+        rows = self.kit.rows(
+            "SELECT turn.id, turn.state, json_extract(CAST(event AS TEXT), '$.text') FROM inbox"
+            f" JOIN turn ON turn.id = inbox.turn WHERE inbox.conversation = '{key}' ORDER BY inbox.id"
+        )
+        self.assertEqual([turn for turn, _, _ in rows], sorted(turn for turn, _, _ in rows))
+        turns = dict.fromkeys(turn for turn, state, _ in rows if state == "done")
+        return ["\n".join(text for turn, _, text in rows if turn == one) for one in turns]
+
+
+class MergeMixtureTests(DoubleTextingCase):
+    mode = "merge"
+
+    @settings(deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(STEPS, min_size=3, max_size=25))
+    def test_all_that_was_acknowledged_is_answered_in_turns_of_several(self, steps):
+        self.live_through(steps)
+
+
+class InterruptMixtureTests(DoubleTextingCase):
+    mode = "interrupt"
+
+    @settings(deadline=None, derandomize=True, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(STEPS, min_size=3, max_size=25))
+    def test_all_that_was_acknowledged_is_answered_or_made_way_for_what_came_later(self, steps):
+        self.live_through(steps)
