@@ -29,6 +29,7 @@ from .model import (
     AnyControl,
     AnyEvent,
     AnyPart,
+    Attachment,
     Call,
     CallResult,
     Context,
@@ -147,6 +148,8 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     human_returns_after: float = 86_400.0
     """Seconds after which the bot has a conversation again that its agent handed over, or that a human
     took by writing there (counted from their last words); 0 for never."""
+    fetch_media: bool = False
+    """Whether the files that people send are saved on this machine before the agent is asked."""
     typing: bool = True
     mark_seen: bool = False
     debug_mode: bool = False
@@ -201,6 +204,38 @@ class Resolves(Protocol):
 
     def resolve(self, event: AnyEvent) -> Steps[AnyEvent]:
         """`event` with what the platform tells about it."""
+
+
+class Fetched(Value, frozen=True, kw_only=True):
+    """The end of a fetch: the result of the call that says `save`, and what the platform said of the file."""
+
+    result: CallResult
+    content_type: str | None = None
+    sha256: str | None = None
+    """In hexadecimal."""
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A platform whose files can be fetched: after the commit, before the turn."""
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch the file of `attachment`; None where it has none. The last `Call` says `save`.
+
+        Raises `PlatformError` if the platform says no.
+        """
+
+
+def fetch_by_address(attachment: Attachment) -> Steps[Fetched | None]:
+    """The `fetch` of platforms whose files are behind an address for whoever has it."""
+    if attachment.url is None or attachment.kind not in FILES:
+        return None
+    result = yield Call(method="GET", url=attachment.url, deadline=60.0, save=True)
+    return Fetched(result=result)
+
+
+FILES = frozenset({"image", "audio", "video", "file", "sticker"})
+"""The kinds of attachments that are files."""
 
 
 @runtime_checkable

@@ -101,7 +101,12 @@ def check_config(path: str, live: bool) -> None:
     config = read_config(path)
     open_url(config.store)
     ChannelService(
-        config.channels, config.agent, store=config.store, prefix=config.prefix, admin=config.admin
+        config.channels,
+        config.agent,
+        store=config.store,
+        prefix=config.prefix,
+        admin=config.admin,
+        media=config.media,
     )
     for made in config.channels:
         click.echo(f"{made.name}: {made!r}")

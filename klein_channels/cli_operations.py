@@ -23,6 +23,7 @@ from .errors import ConfigError
 from .model import JSON, Address
 from .operations import PAGE, Operations, as_json
 from .secret import redact
+from .spool import Spool, folder_beside
 from .store import DeadLetter
 from .store.opening import store_beside_server
 from .store.people import Person
@@ -361,7 +362,11 @@ class Opened:
             raise ConfigError("name the store: --store URL, or --config channels.yml")
         read = read_config(config) if config is not None else None
         self._store = store_beside_server(store or (read.store if read is not None else ""))
-        self._operations = _Operations(self._store, time.time, actor=f"command line ({_user()})")
+        url = store or (read.store if read is not None else "")
+        media = (read.media if read is not None else None) or folder_beside(url)
+        keepers = (Spool(media),) if media is not None else ()
+        actor = f"command line ({_user()})"
+        self._operations = _Operations(self._store, time.time, actor=actor, keepers=keepers)
         if read is not None:
             channels = {one.name: one.options.conversation == "sender" for one in read.channels}
             self._operations.by_sender = channels

@@ -55,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
     agent: str | None = None
     store: str = "sqlite:///klein-channels.db"
+    media: str | None = None
     public_url: str = ""
     prefix: str = "/app"
     observers: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class _Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     agent: str | None = None
     store: str = "sqlite:///klein-channels.db"
+    media: str | None = None
     public_url: str = ""
     prefix: str = "/app"
     observers: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ def read_config(path: str, environment: Mapping[str, str] | None = None) -> Conf
         folder=str(Path(path).absolute().parent),
         agent=sections.agent,
         store=sections.store,
+        media=sections.media,
         public_url=sections.public_url,
         prefix=sections.prefix,
         observers=sections.observers,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Literal
+from typing import Protocol as TypingProtocol
 
 from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
@@ -97,11 +98,25 @@ class _Whole(Request):
         return succeed(None)
 
 
+class Sink(TypingProtocol):
+    """Takes the body of a good answer piece by piece; what it raises as OSError ends the exchange."""
+
+    most: int
+    """Bytes that it takes."""
+
+    def begin(self) -> None:
+        """A body begins; what came before is forgotten."""
+
+    def write(self, data: bytes) -> None:
+        """The next piece of it."""
+
+
 @implementer(IAgent)
 class Exchange(Protocol):
     """Sends one request to `target` over a connection from `pool`, or a new one.
 
-    `bodiless` are the statuses after whose headers nothing more is read.
+    `bodiless` are the statuses after whose headers nothing more is read. The body of a good answer
+    goes into `sink`, if there is one.
     """
 
     _connection: Any = None
@@ -119,6 +134,7 @@ class Exchange(Protocol):
         connect_timeout: float,
         max_response: int,
         bodiless: frozenset[int] = frozenset(),
+        sink: Sink | None = None,
     ) -> None:
         self.clock = clock
         self._pool = pool
@@ -127,6 +143,8 @@ class Exchange(Protocol):
         self._max_response = max_response
         self._bodiless = bodiless
         self._chunks: list[bytes] = []
+        self._sink = sink
+        self._saves = False
 
     def start(self, send: Callable[..., Deferred[Any]], seconds: float, *args: Any) -> Deferred[CallResult]:
         """Let ``send(self, *args)`` prepare the request; the result comes within `seconds`."""
@@ -180,6 +198,11 @@ class Exchange(Protocol):
         if self._over:
             return
         self._response = response
+        if self._sink is not None and 200 <= response.code < 300:
+            self._saves, self._max_response = True, self._sink.most
+            self._save(self._sink.begin)
+        if self._over:
+            return
         if response.code in self._bodiless:
             self._end("answered")
         elif response.length is not UNKNOWN_LENGTH and response.length > self._max_response:
@@ -194,6 +217,8 @@ class Exchange(Protocol):
         self._size += len(data)
         if self._size > self._max_response:
             self._too_long()
+        elif self._saves and self._sink is not None:
+            self._save(self._sink.write, data)
         else:
             self._chunks.append(data)
 
@@ -205,6 +230,12 @@ class Exchange(Protocol):
             self._end("answered", reusable=self._pool.persistent)
         else:
             self._failed(reason)
+
+    def _save(self, what: Callable[..., None], *pieces: bytes) -> None:
+        try:
+            what(*pieces)
+        except OSError as error:
+            self._end("unknown", f"it cannot be saved: {error.strerror or type(error).__name__}")
 
     # The end -------------------------------------------------------------------------------------
 

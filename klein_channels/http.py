@@ -32,7 +32,7 @@ from . import destinations
 from .channel import Steps
 from .connections import AddressEndpoint, FirstReachable, SecureEndpoint, address_endpoint, name_endpoint
 from .destinations import Destination, RefusedDestination
-from .exchange import Body, Exchange, Target
+from .exchange import Body, Exchange, Sink, Target
 from .model import Call, CallResult
 
 T = TypeVar("T")
@@ -79,15 +79,15 @@ class Http:
         self._targets: dict[str, Target] = {}
         self._endpoints: dict[tuple[str, str, int], IStreamClientEndpoint] = {}
 
-    def run(self, steps: Steps[T], deadline: float) -> Deferred[T]:
+    def run(self, steps: Steps[T], deadline: float, sink: Sink | None = None) -> Deferred[T]:
         """Drive `steps` to their end, with at most `deadline` seconds for all of their calls.
 
         When the time is over, the call in flight ends as ``not_sent`` or ``unknown`` and later ones
         are ``not_sent``: the steps come to their own end. What they raise is raised here; those that
         never stop asking are stopped, with TimeoutError. Cancelling drops the call in flight and
-        closes the steps.
+        closes the steps. The file of a call that says `save` goes into `sink`.
         """
-        return Deferred.fromCoroutine(self._run(steps, deadline))
+        return Deferred.fromCoroutine(self._run(steps, deadline, sink))
 
     def call(self, call: Call) -> Deferred[CallResult]:
         """Make one call. The result fails only when it is cancelled."""
@@ -101,7 +101,7 @@ class Http:
         self._pool.closeCachedConnections().addBoth(_tell, closed)
         return closed
 
-    async def _run(self, steps: Steps[T], deadline: float) -> T:
+    async def _run(self, steps: Steps[T], deadline: float, sink: Sink | None = None) -> T:
         ends = self._reactor.seconds() + deadline
         late_calls = 0
         try:
@@ -109,7 +109,8 @@ class Http:
             while late_calls < MAX_CALLS_WITHOUT_TIME:
                 left = ends - self._reactor.seconds()
                 late_calls += left <= 0
-                call = steps.send(await self._make(call, min(call.deadline, left)))
+                into = sink if call.save else None
+                call = steps.send(await self._make(call, min(call.deadline, left), into))
         except StopIteration as end:
             result: T = end.value
             return result
@@ -117,19 +118,25 @@ class Http:
             steps.close()
         raise TimeoutError(deadline, "steps went on asking when their time was over")
 
-    def _make(self, call: Call, seconds: float) -> Deferred[CallResult]:
+    def _make(self, call: Call, seconds: float, sink: Sink | None = None) -> Deferred[CallResult]:
         if seconds <= 0:
             return succeed(CallResult(outcome="not_sent", error="no time was left"))
         if call.trust != "configured":
-            return Deferred.fromCoroutine(self._follow(call, seconds))
+            return Deferred.fromCoroutine(self._follow(call, seconds, sink))
         try:
             target = self._targets.get(call.url) or self._add_target(call.url)
         except RefusedDestination as refused:
             return succeed(CallResult(outcome="not_sent", error=str(refused)))
-        return self._exchange(call, self._pool, target).start(_send, seconds, call, target)
+        exchange = self._exchange(call, self._pool, target, sink)
+        return exchange.start(_send, seconds, call, target)
 
     def _exchange(
-        self, call: Call, pool: HTTPConnectionPool, target: Target, bodiless: frozenset[int] = frozenset()
+        self,
+        call: Call,
+        pool: HTTPConnectionPool,
+        target: Target,
+        sink: Sink | None,
+        bodiless: frozenset[int] = frozenset(),
     ) -> Exchange:
         return Exchange(
             self._reactor,
@@ -138,6 +145,7 @@ class Http:
             connect_timeout=self._connect_timeout,
             max_response=call.max_response,
             bodiless=bodiless,
+            sink=sink,
         )
 
     # URLs of the configuration -------------------------------------------------------------------
@@ -169,21 +177,22 @@ class Http:
 
     # URLs of strangers ---------------------------------------------------------------------------
 
-    async def _follow(self, call: Call, seconds: float) -> CallResult:
+    async def _follow(self, call: Call, seconds: float, sink: Sink | None) -> CallResult:
         began = self._reactor.seconds()
         try:
-            result = await self._follow_redirects(call, began + seconds)
+            result = await self._follow_redirects(call, began + seconds, sink)
         except RefusedDestination as refused:
             result = CallResult(outcome="not_sent", error=str(refused))
         return msgspec.structs.replace(result, elapsed=self._reactor.seconds() - began)
 
-    async def _follow_redirects(self, call: Call, ends: float) -> CallResult:
+    async def _follow_redirects(self, call: Call, ends: float, sink: Sink | None) -> CallResult:
         hops_left = MAX_REDIRECTS if call.method.upper() in ("GET", "HEAD") else 0
         while True:
             found = await self._find(call.url, ends)
             bodiless = destinations.REDIRECTS if hops_left else frozenset()
-            target = Target(found.url, self._pinned(found, call.max_response))
-            exchange = self._exchange(call, self._no_pool, target, bodiless)
+            most = call.max_response if sink is None else max(call.max_response, sink.most)
+            target = Target(found.url, self._pinned(found, most))
+            exchange = self._exchange(call, self._no_pool, target, sink, bodiless)
             result = await exchange.start(_send, max(0.0, ends - self._reactor.seconds()), call, target)
             location = result.header("Location")
             if result.outcome != "answered" or result.status not in bodiless or location is None:

@@ -101,6 +101,14 @@ class Attachment(Value, frozen=True, kw_only=True):
     title: str | None = None
     coordinates: tuple[float, float] | None = None
     raw: JSON = None
+    path: str | None = None
+    """Where the file lies on this machine, if it was fetched (`fetch_media`); it is deleted after a while."""
+    content_type: str | None = None
+    """What the file is, by its own bytes where they tell."""
+    size: int | None = None
+    """The file's bytes."""
+    problem: str | None = None
+    """Why it was not fetched."""
 
 
 class Event(Value, tag_field="type", frozen=True, kw_only=True):
@@ -620,6 +628,8 @@ class Call(Value, frozen=True, kw_only=True):
     max_response: int = 1 << 20
     trust: Literal["configured", "content"] = "content"
     effect: bool = False
+    save: bool = False
+    """Whether the body of a good answer is saved as a file by whoever runs the steps, and not given here."""
 
 
 class CallResult(Value, frozen=True, kw_only=True):

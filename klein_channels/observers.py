@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -20,7 +20,10 @@ _log = Logger()
 
 
 class Observers:
-    """Tells observers of events after their commit; an event is told once or, at a crash, not at all."""
+    """Tells observers of events after their commit; an event is told once or, at a crash, not at all.
+
+    `prepare` makes of an event what observers get; it never fails.
+    """
 
     def __init__(
         self,
@@ -29,8 +32,10 @@ class Observers:
         *,
         clock: IReactorTime,
         now: Callable[[], float],
+        prepare: Callable[[AnyEvent], Deferred[AnyEvent]] = succeed,
     ) -> None:
         self._observers = observers
+        self._prepare = prepare
         self._policy = policy
         self._clock = clock
         self._lanes: dict[str, deque[AnyEvent]] = {}
@@ -55,7 +60,7 @@ class Observers:
         lane = self._lanes[conversation]
         try:
             while lane:
-                event = lane[0]
+                event = await self._prepare(lane[0])
                 for observer in self._observers:
                     await self._show(observer, event)
                 lane.popleft()

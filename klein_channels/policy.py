@@ -90,6 +90,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     typing_cancel: float = 0.3
     resolve_deadline: float = 5.0
     """What a turn waits for what the platform tells about its event; then it goes on without."""
+    media_deadline: float = 20.0
+    """What a turn waits for the files of its event, where they are fetched; then it goes on without."""
+    media_most: int = 16 << 20
+    """Bytes of one file."""
+    media_at_once: int = 16
+    """Files that are fetched at once."""
+    media_retention: float = 7 * 86_400.0
+    """How long files are kept."""
     observer_deadline: float = 10.0
     observer_queue: int = 1000
     """Events of one conversation that may wait for observers; more are counted and dropped."""

@@ -26,6 +26,7 @@ from .conversation import Conversations
 from .delivery import Deliveries, Transport
 from .errors import ConfigError, InstallError, StartError
 from .exchanges import Exchanges
+from .fetching import Fetching
 from .fit import fit
 from .http import Http
 from .installing import Installing
@@ -43,6 +44,7 @@ from .polling import Polling
 from .renewal import Renewal
 from .replies import read_reply
 from .sockets import OpenSockets
+from .spool import Spool, folder_beside
 from .store import Arrival, Due, Reply, StartedTurn, Store
 from .store.opening import store_for_server
 from .store.pauses import Pause
@@ -83,6 +85,7 @@ class ChannelService(MultiService):
         http: Http | None = None,
         meter: Meter = UNCOUNTED,
         admin: AdminSettings | None = None,
+        media: str | None = None,
     ) -> None:
         MultiService.__init__(self)
         self.policy = policy or Policy()
@@ -92,6 +95,10 @@ class ChannelService(MultiService):
         if not channels:
             raise ConfigError("channels: there are none")
         self._resolvers = {channel.name: channel for channel in channels if isinstance(channel, Resolves)}
+        self._media = media or folder_beside(store)
+        fetching = [channel.name for channel in channels if channel.options.fetch_media]
+        if fetching and self._media is None:
+            raise ConfigError(f"channel {fetching[0]!r}: fetch_media needs a folder; name one with `media:`")
         self._horizon = checked_horizon(self.policy, channels)
         self._default = _default_channel(channels, prefix)
         self._agent_spec = agent
@@ -199,7 +206,10 @@ class ChannelService(MultiService):
         """What an operator can do, in the name of `actor`; raises `StartError` while nothing runs."""
         if not self._started:
             raise StartError("the service does not run: nothing can be ordered now")
-        return Operations(self._store, self._now, actor=actor, changed=self._upkeep.look_again)
+        keepers = (self._spool,) if self._spool is not None else ()
+        return Operations(
+            self._store, self._now, actor=actor, changed=self._upkeep.look_again, keepers=keepers
+        )
 
     def pauses(self) -> list[Pause]:
         """What operators have paused, as this process knows it."""
@@ -274,7 +284,9 @@ class ChannelService(MultiService):
         if isinstance(backend, HasThreads):
             backend.start(self.reactor)
         times: dict[str, Any] = {"clock": self.reactor, "now": self._now}
-        self._observers = Observers(observers, self.policy, **times)
+        self._spool = Spool(self._media) if self._media is not None else None
+        self._fetching = Fetching(self._spool, self._http, self.policy, **times) if self._spool else None
+        self._observers = Observers(observers, self.policy, prepare=self._with_files, **times)
         transport = HttpTransport(self.channels, self._http, self.policy)
         self._transport = transport
         self._sockets = OpenSockets(
@@ -330,7 +342,13 @@ class ChannelService(MultiService):
         )
         polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
         self._upkeep = Upkeep(
-            self._store, self.policy, horizon=self._horizon, wake=self._wake, paused=self._paused, **times
+            self._store,
+            self.policy,
+            horizon=self._horizon,
+            wake=self._wake,
+            paused=self._paused,
+            purge_files=self._purge_files,
+            **times,
         )
         self._installing = Installing(
             self._store,
@@ -461,11 +479,22 @@ class ChannelService(MultiService):
         seen = self._transport.show_seen(address, Context(last_event=arrival.event.id))
         seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
 
+    def _with_files(self, event: AnyEvent) -> Deferred[AnyEvent]:
+        channel = self.channels.get(event.address.channel)
+        if self._fetching is None or channel is None or event.observe_only:
+            return succeed(event)
+        return self._fetching.fetched(channel, event)
+
     def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:
         resolver = self._resolvers.get(channel.name)
         if resolver is None:
-            return succeed(event)
-        return self._http.run(resolver.resolve(event), self.policy.resolve_deadline)
+            return self._with_files(event)
+        resolved = self._http.run(resolver.resolve(event), self.policy.resolve_deadline)
+        return resolved.addCallback(self._with_files)
+
+    def _purge_files(self) -> None:
+        if self._spool is not None:
+            self._spool.purge(self._now() - self.policy.media_retention)
 
     def _in_maintenance(self, started: StartedTurn, channel: Channel) -> Deferred[bool] | None:
         pause = self._paused.maintenance(started)

@@ -72,6 +72,7 @@ def _service(options: Options) -> tuple[Service, LogSettings]:
         policy=config.policy,
         trusted_proxies=config.trusted_proxies,
         admin=config.admin,
+        media=config.media,
     )
     return service, config.log
 

@@ -43,6 +43,7 @@ class Upkeep:
         horizon: float,
         wake: Callable[[Due], None],
         paused: Paused,
+        purge_files: Callable[[], object] | None = None,
     ) -> None:
         self.trouble = ""
         self._store = store
@@ -52,6 +53,7 @@ class Upkeep:
         self._horizon = horizon
         self._wake = wake
         self._paused = paused
+        self._purge_files = purge_files
         self._loops: list[LoopingCall] = []
         self._stopped = False
 
@@ -121,6 +123,8 @@ class Upkeep:
         while await self._store.purge(now - max(kept, self._horizon), now - policy.retention, own):
             pass
         await self._store.stats()
+        if self._purge_files is not None:
+            self._purge_files()
 
     def _failed(self, failure: Failure) -> None:
         self.trouble = failure.getErrorMessage()

@@ -44,8 +44,8 @@ class WrongFileTests(ConfigCase):
             "just words": "must be keys with values",
             "chanels: {}\nagent: a:b": "chanels: unknown key (did you mean 'channels'?)",
             "agent: a:b\nzzz: 1": (
-                "zzz: unknown key (known: admin, agent, channels, log, observers, policy, prefix, public_url,"
-                " store, trusted_proxies)"
+                "zzz: unknown key (known: admin, agent, channels, log, media, observers, policy, prefix,"
+                " public_url, store, trusted_proxies)"
             ),
             f"{with_channel}    double_texting: merg": (
                 "channels.facebook.double_texting: Invalid enum value 'merg' (did you mean 'merge'?)"

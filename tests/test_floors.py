@@ -18,12 +18,12 @@ NAME = PACKAGE.name
 FLOORS = {
     0: "__init__ errors model secret policy environment waiting lanes meter",
     1: "rates signatures sealing text backoff buckets interpreter logs json_log json_fields credentials"
-    " replies markdown",
+    " replies markdown media_types",
     2: "channel fit channels meta slack telegram twilio whatsapp",
     3: "http exchange connections destinations transport store agents admin config",
     4: "intake admission installing exchanges observers live speech interruptions loops conversation delivery"
     " metered prometheus operations paused accounts queues settling signs"
-    " sockets",
+    " sockets spool fetching",
     5: "web polling renewal upkeep administration",
     6: "service",
     7: "run tap cli cli_operations cli_store demo fakes transcript provisioning testing",

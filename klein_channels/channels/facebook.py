@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Finding, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Finding, Steps, fetch_by_address
 from ..credentials import Credentials
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_VERSION, AccountTokens, Graph
@@ -26,6 +26,7 @@ from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
+    Attachment,
     Context,
     Outcome,
     Outgoing,
@@ -203,6 +204,10 @@ class FacebookInput:
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
         return self._messaging.parse(request)
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file by the address that came with it."""
+        return fetch_by_address(attachment)
 
     # Out
 

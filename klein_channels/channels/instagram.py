@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Finding, Renewed, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Finding, Renewed, Steps, fetch_by_address
 from ..credentials import Credentials
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_URL, GRAPH_VERSION, AccountTokens, Graph
@@ -26,7 +26,7 @@ from ..meta.sends import INSTAGRAM
 from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
-from ..model import JSON, Address, Context, Outcome, Outgoing, Received, WebhookRequest
+from ..model import JSON, Address, Attachment, Context, Outcome, Outgoing, Received, WebhookRequest
 from ..secret import Secret
 
 INSTAGRAM_GRAPH_URL = "https://graph.instagram.com"
@@ -202,6 +202,10 @@ class InstagramInput:
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
         return self._messaging.parse(request)
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file by the address that came with it."""
+        return fetch_by_address(attachment)
 
     # Out
 

@@ -16,13 +16,14 @@ from zlib import crc32
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Polled, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Polled, Steps
 from ..credentials import Credentials
 from ..errors import VerificationError
 from ..model import (
     JSON,
     Address,
     AnyEvent,
+    Attachment,
     Call,
     CallResult,
     Context,
@@ -40,6 +41,7 @@ from ..rates import Rate
 from ..secret import Secret
 from ..signatures import one_value
 from ..telegram.api import MOST_BYTES, BotApi, error_of, outcome_of
+from ..telegram.content import file_id_of
 from ..telegram.events import UpdateReader, pressed_button, update_number
 from ..telegram.keyboards import MOST_BUTTONS, PAYLOAD_BYTES
 from ..telegram.kinds import UPDATE_KINDS
@@ -249,6 +251,11 @@ class TelegramInput:
             result = yield self._api.call("answerCallbackQuery", body, deadline=ANSWER_DEADLINE)
             if result.outcome != "answered":
                 return
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file by its ``file_id``; raises `PlatformError`."""
+        file_id = file_id_of(attachment)
+        return (yield from self._api.fetch(file_id)) if file_id else None
 
     def download(self, file_id: str, most_bytes: int = MOST_BYTES) -> Steps[bytes]:
         """The bytes of an attachment, by the ``file_id`` in its `raw`; raises `PlatformError`."""

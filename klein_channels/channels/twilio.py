@@ -11,10 +11,12 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Steps, fetch_by_address
 from ..credentials import Credentials
 from ..errors import ConfigError
 from ..model import (
+    Address,
+    Attachment,
     CallResult,
     Outcome,
     Outgoing,
@@ -210,6 +212,10 @@ class TwilioInput:
             return None
 
     # Out, by the REST API
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file by the address that came with it."""
+        return fetch_by_address(attachment)
 
     def send(self, outgoing: Outgoing) -> Steps[Outcome]:
         """Send one message."""

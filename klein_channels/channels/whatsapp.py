@@ -13,12 +13,17 @@ from zlib import crc32
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Steps
 from ..credentials import Credentials
+from ..errors import PlatformError
+from ..json_fields import lenient_words
 from ..meta.graph import GRAPH_VERSION, SEND_DEADLINE, AccountTokens, Graph
+from ..meta.outcomes import graph_object
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
+    Attachment,
+    Call,
     CallResult,
     Context,
     Custom,
@@ -34,6 +39,7 @@ from ..model import (
 from ..rates import Rate
 from ..secret import Secret
 from ..signatures import hub_signature
+from ..whatsapp.contents import media_id
 from ..whatsapp.events import SUBJECT, EventReader
 from ..whatsapp.outcomes import send_outcome
 from ..whatsapp.people import GROUP
@@ -42,6 +48,8 @@ from ..whatsapp.sends import addressed, seen_body, send_body, template
 
 WINDOW = 86_400.0
 """Seconds after a person's last word in which anything may be said; then templates only."""
+MEDIA_URL = "https://lookaside.fbsbx.com"
+"""Where the Graph says that files are; the token goes there."""
 TEMPLATE_WORDS = 1024
 """Characters of the words for a variable of a template."""
 _NUMBERS = "phone_numbers"
@@ -99,6 +107,7 @@ class WhatsAppSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
     phone_numbers: dict[str, Secret] | None = None
     graph_url: str | None = None
     graph_version: str = GRAPH_VERSION
+    media_url: str = MEDIA_URL
     app_secret_proof: bool = True
     window_template: WindowTemplate | None = None
 
@@ -125,7 +134,7 @@ class WhatsAppInput:
     Settings: ClassVar[type[WhatsAppSettings]] = WhatsAppSettings
     capabilities = CAPABILITIES
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is a setting)
         self,
         verify: Any = None,
         secret: Any = None,
@@ -134,6 +143,7 @@ class WhatsAppInput:
         name: str = "whatsapp",
         graph_url: str | None = None,
         graph_version: str = GRAPH_VERSION,
+        media_url: str = MEDIA_URL,
         app_secret_proof: bool = True,
         window_template: WindowTemplate | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
@@ -150,6 +160,9 @@ class WhatsAppInput:
         known = credentials.tokens_by_account(_NUMBERS, phone_numbers, _NUMBERS_HINT, shared=True)
         self._tokens = AccountTokens(name, _NUMBERS, known, ())
         self._graph = Graph(name, graph_url, graph_version, self._secrets[0] if app_secret_proof else None)
+        if not media_url.startswith("https://"):
+            raise credentials.problem("media_url", f"must be an address like {MEDIA_URL}")
+        self._media_url = media_url
         self._reader = EventReader(name, self._tokens.covers)
         self._window_template = window_template
 
@@ -163,6 +176,7 @@ class WhatsAppInput:
             name=name,
             graph_url=settings.graph_url,
             graph_version=settings.graph_version,
+            media_url=settings.media_url,
             app_secret_proof=settings.app_secret_proof,
             window_template=settings.window_template,
             options=settings,
@@ -187,6 +201,30 @@ class WhatsAppInput:
         if response is not None:
             return Received(response=response)
         return Received(events=self._reader.read(read_json(request.body)))
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file by its id: the Graph names an address, which wants the token, too."""
+        id = media_id(attachment)
+        token = yield from self._tokens.token_for(self._graph, address.account, 0.0)
+        if id is None or not isinstance(token, Secret):
+            return None
+        found = graph_object((yield self._graph.get(token, id, "url,mime_type,sha256,file_size"))) or {}
+        url = found.get("url")
+        if not isinstance(url, str) or not self._is_medias(url):
+            raise PlatformError(f"channel {self.name!r}: WhatsApp names no address for the file {id}")
+        authorization = ("Authorization", f"Bearer {token.reveal()}")
+        result: CallResult = yield Call(
+            method="GET", url=url, headers=(authorization,), deadline=60.0, trust="configured", save=True
+        )
+        return Fetched(
+            result=result,
+            content_type=lenient_words(found.get("mime_type")),
+            sha256=lenient_words(found.get("sha256")),
+        )
+
+    def _is_medias(self, url: str) -> bool:
+        """Whether the token may go there: below one of the addresses that the operator knows."""
+        return any(url.startswith(f"{base.rstrip('/')}/") for base in (self._media_url, self._graph.base))
 
     # Out
 

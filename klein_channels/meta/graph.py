@@ -44,6 +44,7 @@ class Graph:
             raise ConfigError(f"channel {channel!r}: graph_url must be an address like {GRAPH_URL}")
         if not isinstance(version, str) or not re.fullmatch(r"v\d+\.\d+", version):
             raise ConfigError(f"channel {channel!r}: graph_version must be written like {GRAPH_VERSION}")
+        self.base = base.rstrip("/")
         self._base = f"{base.rstrip('/')}/{version}"
         self._proof_secret = proof_secret
         self._proofs: dict[Secret, str] = {}

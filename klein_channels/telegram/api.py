@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ..channel import Steps
+from ..channel import Fetched, Steps
 from ..errors import ConfigError, MalformedWebhook, PlatformError
 from ..model import JSON, Call, CallResult, Outcome, Refused, Retry, Sent, UnknownOutcome, read_json
 from ..secret import Secret, redact
@@ -83,7 +83,17 @@ class BotApi:
 
     def download(self, file_id: str, most_bytes: int) -> Steps[bytes]:
         """The bytes of a file that came in; raises `PlatformError`, also if there are too many."""
-        most = min(most_bytes, MOST_BYTES)
+        result = yield from self._file(file_id, min(most_bytes, MOST_BYTES), save=False)
+        if result.outcome != "answered" or result.status != 200:
+            reason = result.error or f"HTTP {result.status}"
+            raise PlatformError(f"channel {self.channel!r}: a file could not be fetched: {one_line(reason)}")
+        return result.body
+
+    def fetch(self, file_id: str) -> Steps[Fetched | None]:
+        """The same file, saved by whoever runs the steps."""
+        return Fetched(result=(yield from self._file(file_id, MOST_BYTES, save=True)))
+
+    def _file(self, file_id: str, most: int, *, save: bool) -> Steps[CallResult]:
         file = an_object((yield from self.ask("getFile", {"file_id": file_id})))
         size, path = file.get("file_size"), file.get("file_path")
         if isinstance(size, int) and size > most:
@@ -97,11 +107,9 @@ class BotApi:
             deadline=60.0,
             max_response=most,
             trust="configured",
+            save=save,
         )
-        if result.outcome != "answered" or result.status != 200:
-            reason = result.error or f"HTTP {result.status}"
-            raise PlatformError(f"channel {self.channel!r}: a file could not be fetched: {one_line(reason)}")
-        return result.body
+        return result
 
     def _result(self, method: str, result: CallResult) -> JSON:
         where = f"channel {self.channel!r}: {method}"

@@ -57,6 +57,12 @@ def read_attachments(message: dict[str, Any]) -> tuple[Attachment, ...]:
     return (Attachment(kind=_KINDS[word], title=title, coordinates=coordinates, raw={word: item}),)
 
 
+def file_id_of(attachment: Attachment) -> str | None:
+    """The ``file_id`` of what an attachment shows, if it is a file."""
+    item = next(iter(attachment.raw.values()), None) if isinstance(attachment.raw, dict) else None
+    return _text(an_object(item).get("file_id"))
+
+
 def _pixels(size: JSON) -> int:
     fields = an_object(size)
     sides = [fields.get("width"), fields.get("height")]

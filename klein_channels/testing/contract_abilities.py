@@ -12,6 +12,7 @@ import msgspec
 from ..channel import (
     Answers,
     Edits,
+    Fetches,
     KnowsAccounts,
     Live,
     Polled,
@@ -25,7 +26,19 @@ from ..channel import (
     TriggersAt,
 )
 from ..errors import ConfigError, PlatformError
-from ..model import JSON, Call, CallResult, Context, Outcome, Outgoing, Sent, Text, WebhookResponse, to_json
+from ..model import (
+    JSON,
+    Attachment,
+    Call,
+    CallResult,
+    Context,
+    Outcome,
+    Outgoing,
+    Sent,
+    Text,
+    WebhookResponse,
+    to_json,
+)
 from .contract_inbound import InboundContract
 from .contract_outbound import OutboundContract
 from .hostile import JSON_VALUES, for_all, results_like, st
@@ -51,6 +64,41 @@ class AbilityContract(InboundContract, OutboundContract):
             calls, _ = self.run_steps(sign(), self.make_platform())
             self.assertFalse(any(call.effect for call in calls))
         self._bears_all(lambda number: signs[number % len(signs)]())
+
+    def test_files_are_fetched_or_not_whatever_comes_back(self) -> None:
+        """`Fetches`: a file or a `PlatformError`, the last call saves, and no call has an effect."""
+        channel = self.make_channel()
+        if not isinstance(channel, Fetches):
+            return
+        address = self.address()
+        found = [
+            attachment
+            for request in self.accepted()
+            for event in channel.parse(request).events
+            for attachment in getattr(event, "attachments", ())
+        ]
+
+        def check(attachment: Attachment, results: list[CallResult]) -> None:
+            waiting = list(results)
+
+            def answer(call: Call) -> CallResult:
+                self.assertFalse(call.effect, repr(call))
+                return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+            try:
+                calls, fetched = self.run_steps(channel.fetch(attachment, address), answer)
+            except PlatformError as error:
+                self.assert_tells_no_secret(str(error))
+                return
+            if fetched is not None:
+                self.assertTrue(calls[-1].save)
+
+        for_all(
+            check,
+            st.sampled_from(found or [Attachment(kind="image")]),
+            st.lists(results_like(self._answers()), min_size=1, max_size=2),
+            examples=60,
+        )
 
     def test_a_message_of_ours_can_be_changed(self) -> None:
         """`Edits`: what was sent is edited by its mid; twice does no harm, no result is an accident."""

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+import msgspec
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from ..exchange import Sink
 from ..http import Http
 from ..model import Call, CallResult
 from .wires import Asked, join
@@ -32,12 +34,29 @@ class FunctionHttp(Http):
         self._platform = platform
         self._calls = calls
 
-    def _make(self, call: Call, seconds: float) -> Deferred[CallResult]:
+    def _make(self, call: Call, seconds: float, sink: Sink | None = None) -> Deferred[CallResult]:
         if seconds <= 0:
             return succeed(CallResult(outcome="not_sent", error="no time was left"))
         self._calls.append(call)
         answering: Deferred[CallResult] = deferLater(self._reactor, 0, self._platform, call)
-        return answering.addTimeout(seconds, self._reactor).addErrback(_no_answer)
+        answering.addTimeout(seconds, self._reactor).addErrback(_no_answer)
+        return answering if sink is None else answering.addCallback(_saved, sink)
+
+
+def _saved(result: CallResult, sink: Sink) -> CallResult:
+    """What becomes of an answer whose body is saved."""
+    if result.outcome != "answered" or not 200 <= result.status < 300:
+        return result
+    if len(result.body) > sink.most:
+        error = f"answer longer than {sink.most} bytes"
+        return msgspec.structs.replace(result, outcome="unknown", body=b"", error=error)
+    try:
+        sink.begin()
+        sink.write(result.body)
+    except OSError as problem:
+        error = f"it cannot be saved: {problem.strerror}"
+        return msgspec.structs.replace(result, outcome="unknown", body=b"", error=error)
+    return msgspec.structs.replace(result, body=b"")
 
 
 def _no_answer(failure: Failure) -> CallResult:

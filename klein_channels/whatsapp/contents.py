@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from ..json_fields import an_object, lenient_words, words
+from ..json_fields import an_object, lenient_identifier, lenient_words, words
 from ..model import JSON, Attachment
 
 _MEDIA: dict[str, Literal["image", "audio", "video", "file", "sticker"]] = {
@@ -49,6 +49,12 @@ def read_content(message: dict[str, Any]) -> Content:
         )
         return Content(text=lenient_words(fields.get("caption")) or "", attachments=(found,))
     return Content()
+
+
+def media_id(attachment: Attachment) -> str | None:
+    """The id by which the file of an attachment is asked for."""
+    item = attachment.raw
+    return lenient_identifier(item.get("id")) or None if isinstance(item, dict) else None
 
 
 def _location(fields: dict[str, Any]) -> Attachment:

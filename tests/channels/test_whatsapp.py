@@ -103,7 +103,7 @@ def text(words: str = "same", **more: Any) -> dict[str, Any]:
 
 class ContractTests(ChannelContract, SynchronousTestCase):
     secrets = (SECRET, "open sesame", *NUMBERS.values())
-    base_urls = ("https://graph.test",)
+    base_urls = ("https://graph.test", "https://lookaside.fbsbx.com")
     proof_headers = (b"x-hub-signature-256",)
     trigger_kinds = ("text", "postback", "image")
 
