@@ -122,3 +122,53 @@ class PlanTests(SynchronousTestCase):
     def test_the_poll(self) -> None:
         self.result(self.store.due(5.0, 100))
         self.assert_searched()
+
+
+class HeldTests(SynchronousTestCase):
+    """How long the writer is held by work beside the messages, in steps of SQLite's machine."""
+
+    def fill(self, count: int) -> None:
+        """A store with `count` finished messages, all accepted within a second."""
+        self.store = SQLiteStore("")
+        self.store.open(0.0)
+        self.addCleanup(self.store.close)
+        self.db: sqlite3.Connection = self.store._committer._session.connection  # type: ignore[attr-defined]
+        self.db.executescript(
+            f"""WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+            INSERT INTO inbox (conversation, event, received_at, state, turn)
+              SELECT 'facebook:1:' || (i % 1000), '{{}}', 1000 + i * 1e-6, 'taken', i FROM n;
+            INSERT INTO turn (conversation, first_event, last_event, attempt, state, started_at)
+              SELECT conversation, id, id, 1, 'done', received_at FROM inbox;
+            INSERT INTO outbox (conversation, address, message, state, due_at, first_at, created_at)
+              SELECT conversation, conversation, '{{}}', 'sent', 1000, 1000, received_at FROM inbox;
+            INSERT INTO exchange (conversation, event, state, answers_only, at)
+              SELECT conversation, id, 'answered', 0, received_at FROM inbox;
+            INSERT INTO seen (key, at)
+              SELECT x'00000001' || CAST(printf('%016d', id) AS BLOB), received_at FROM inbox;"""
+        )
+
+    def steps(self, work: Any) -> int:
+        """How many hundreds of steps `work` takes."""
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        self.db.set_progress_handler(step, 100)
+        self.successResultOf(work())
+        self.db.set_progress_handler(None, 0)
+        return count
+
+    def costs(self, count: int, finished_before: float) -> tuple[int, int]:
+        """Of a purge and of a look at exchanges, among `count` messages."""
+        self.fill(count)
+        purge = self.steps(lambda: self.store.purge(0.0, finished_before))
+        return purge, self.steps(lambda: self.store.close_abandoned(1000.0, 900.0))
+
+    def test_they_cost_the_same_with_many_rows_whether_there_is_something_to_do_or_not(self) -> None:
+        for finished_before in (900.0, 2000.0):
+            few, many = self.costs(500, finished_before), self.costs(8000, finished_before)
+            for small, large in zip(few, many, strict=True):
+                self.assertLessEqual(large, 2 * small + 5)

@@ -421,7 +421,7 @@ class Store(Protocol):
         """It is not connected to us any more: any server sends there."""
 
     def purge(self, seen_before: float, finished_before: float, own: Cutoffs = NO_OTHERS) -> Deferred[int]:
-        """Delete one chunk of what is over; how many rows went. 0 means that all of it is gone.
+        """Delete one chunk of what is over; 0 means that all of it is gone.
 
         `own` has the times of tables with a retention of their own.
         """

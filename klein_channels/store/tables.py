@@ -37,13 +37,12 @@ from . import (
     letters,
     outbox,
     owners,
-    purging,
     streams,
     superseding,
 )
 from .commit import Work
 from .database import Database
-from .purging import NO_OTHERS, Cutoffs
+from .purging import NO_OTHERS, Cutoffs, Purge
 
 _log = Logger()
 T = TypeVar("T")
@@ -62,6 +61,7 @@ class Tables:
         self._max_unsent = max_unsent
         self._waiting = 0
         self._begun: dict[str, StartedTurn] = {}
+        self._purge = Purge()
 
     def _write(self, work: Work[T], *conversations: str) -> Deferred[T]:
         """Do `work` durably; it changes nothing but `conversations`."""
@@ -332,7 +332,7 @@ class Tables:
         return self._write(lambda db: self._purged(db, seen_before, finished_before, own))
 
     def _purged(self, db: Database, seen_before: float, finished_before: float, own: Cutoffs) -> int:
-        return purging.purge(db, hour_of(seen_before), seen_before, finished_before, own)
+        return self._purge.chunk(db, hour_of(seen_before), seen_before, finished_before, own)
 
     # -- where there is but one server
 
