@@ -10,8 +10,14 @@ POSTGRES_NEEDS = ["psycopg[binary]>=3.2.4"]
 METRICS_NEEDS = ["prometheus-client>=0.22"]
 TEST_NEEDS = ["setuptools>=68", "hypothesis>=6.100", *MARKDOWN_NEEDS, *POSTGRES_NEEDS, *METRICS_NEEDS]
 # The vendors' own libraries, as judges: tests that need one say so where it is not installed.
-ORACLE_NEEDS = ["twilio>=9.13", "twilio-agent-connect>=2.5"]
+ORACLE_NEEDS = [
+    "twilio>=9.13",
+    "twilio-agent-connect>=2.5",
+    "slack_sdk>=3.48",
+    "python-telegram-bot>=22.8",
+]
 CHECK_NEEDS = [
+    *ORACLE_NEEDS,
     "ruff==0.17.6",
     "mypy==2.4.1",
     "mypy-zope==1.0.17",
