@@ -110,6 +110,7 @@ class TwilioInput:
     """
 
     Settings: ClassVar[type[TwilioSettings]] = TwilioSettings
+    capabilities: Capabilities = CAPABILITIES
 
     def __init__(  # noqa: PLR0913  (the first three are those of Rasa's TwilioInput)
         self,
