@@ -17,7 +17,6 @@ ORACLE_NEEDS = [
     "python-telegram-bot>=22.8",
 ]
 CHECK_NEEDS = [
-    *ORACLE_NEEDS,
     "ruff==0.17.6",
     "mypy==2.4.1",
     "mypy-zope==1.0.17",

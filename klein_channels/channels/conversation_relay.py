@@ -47,6 +47,7 @@ _STARTS = frozenset({"queued", "ringing", "in-progress", ""})
 
 CAPABILITIES = Capabilities(
     dialect="own",
+    dialects=("speech",),
     text_limit=100_000,
     media=frozenset({"image", "audio", "video", "file"}),
     location=True,

@@ -25,11 +25,13 @@ from .document import (
     Document,
     Heading,
     Inline,
+    LineBreak,
     ListBlock,
     Paragraph,
     Quote,
     Rule,
     Table,
+    Text,
     is_safe,
     one_line,
     with_links,
@@ -46,10 +48,33 @@ _LANGUAGE = re.compile(r"[\w.+#-]{1,32}")
 
 def read(text: str, *, partial: bool) -> Document:
     """The document in `text`, which is `clean`."""
+    if not partial and not _MAY_BE_MORE_THAN_WORDS.search(text):
+        return _in_paragraphs(text)
     if partial:
         text = complete_table(without_last_signs(text), _blocks_of)
     tokens = (_partial_reader if partial else _reader)().parse(text, {})
     return Document(tuple(_Tree(tokens).blocks()))
+
+
+_MAY_BE_MORE_THAN_WORDS = re.compile(
+    r"[\\`*_~\[\]<>&|#]|://|[^\S \n]|[\x00-\x09\x0b-\x1f\x7f-\x9f]|^[ ]|[ ]$|^[-+=:]|^[0-9]{1,9}[.)]",
+    re.MULTILINE,
+)
+_BLANK_LINES = re.compile("\n\n+")
+
+
+def _in_paragraphs(text: str) -> Document:
+    """The document in a text that has no sign of Markdown's: most texts, which need no library to be read."""
+    found = [_lines_of(words) for words in _BLANK_LINES.split(text.strip("\n")) if words]
+    return Document(tuple(Paragraph(children) for children in found))
+
+
+def _lines_of(words: str) -> tuple[Inline, ...]:
+    first, *others = words.split("\n")
+    children: list[Inline] = [Text(first)]
+    for line in others:
+        children += (LineBreak(), Text(line))
+    return tuple(children)
 
 
 def end_of_settled(text: str) -> int:

@@ -31,7 +31,6 @@ class Rendered(Value, frozen=True, kw_only=True):
     entities: tuple[JSON, ...] = ()
 
 
-@lru_cache(maxsize=RECENT)
 def render(
     text: str,
     dialect: Dialect,
@@ -44,7 +43,18 @@ def render(
     `partial` where more of the text will come. Never raises: without the extra ``[markdown]`` the text is
     shown with its marks as they were written, and the log says so once.
     """
-    return in_dialect(_read(text, partial=partial) if format == "markdown" else as_written(text), dialect)
+    return _rendered(text, dialect, format, partial)
+
+
+@lru_cache(maxsize=RECENT)
+def _rendered(text: str, dialect: Dialect, format: str, partial: bool) -> Rendered:
+    return in_dialect(_read(text, partial) if format == "markdown" else as_written(text), dialect)
+
+
+def forget() -> None:
+    """Remember no text any more."""
+    _rendered.cache_clear()
+    _read.cache_clear()
 
 
 def in_dialect(document: Document, dialect: Dialect) -> Rendered:
@@ -52,7 +62,8 @@ def in_dialect(document: Document, dialect: Dialect) -> Rendered:
     return _RENDERERS[dialect](document)
 
 
-def _read(text: str, *, partial: bool) -> Document:
+@lru_cache(maxsize=RECENT // 8)
+def _read(text: str, partial: bool) -> Document:
     try:
         return parse(text, partial=partial)
     except ConfigError as error:

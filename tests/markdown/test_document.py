@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import re
 import sys
 import time
 from types import ModuleType
+from unittest.mock import patch
 from urllib.parse import unquote
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels import markdown
 from klein_channels.errors import ConfigError
-from klein_channels.markdown import as_written, parse, render, rendering, to_plain
+from klein_channels.markdown import as_written, commonmark, parse, render, rendering, to_plain
 from klein_channels.markdown.document import (
     Code,
     CodeBlock,
@@ -32,6 +35,7 @@ from klein_channels.markdown.document import (
     is_safe,
 )
 from klein_channels.markdown.layout import lay_out
+from klein_channels.text import clean
 
 from .dialects import hostile, read_slack, words
 
@@ -186,6 +190,48 @@ class HostileTests(SynchronousTestCase):
             render(text, dialect, "plain")
 
 
+class ShortWayTests(SynchronousTestCase):
+    """Texts without a sign of Markdown's are read without the library, and are the same."""
+
+    WORDS = st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "word",
+                    "é",
+                    "12",
+                    "1.",
+                    "3)",
+                    "-",
+                    "=",
+                    ": a",
+                    "!",
+                    "...",
+                    " ",
+                    "\n",
+                    "\n\n",
+                    "👍🏽",
+                    "(a)",
+                ),
+                *("'q'", '"q"', "a@b.c", "50%", "a/b", "{x}", "$", "^", "+", "http:", "www.a.b"),
+            ]
+        )
+        | st.characters(),
+        max_size=12,
+    ).map("".join)
+
+    @settings(deadline=None, derandomize=True, max_examples=300)
+    @given(WORDS)
+    def test_it_leads_to_the_same_document(self, text: str) -> None:
+        text = clean(text)
+        short = commonmark.read(text, partial=False)
+        with patch.object(commonmark, "_MAY_BE_MORE_THAN_WORDS", re.compile("")):
+            self.assertEqual(short, commonmark.read(text, partial=False), repr(text))
+
+    def test_it_is_taken(self) -> None:
+        self.assertIsNone(commonmark._MAY_BE_MORE_THAN_WORDS.search("Yes, it is (see p. 3)!\n\nMore: 50%."))
+
+
 class WithoutTheExtraTests(SynchronousTestCase):
     def setUp(self) -> None:
         ours = [f"{markdown.__name__}.{name}" for name in ("commonmark", "unfinished", "inlines")]
@@ -193,8 +239,8 @@ class WithoutTheExtraTests(SynchronousTestCase):
             self.addCleanup(self._restore, name, sys.modules.pop(name, None))
         sys.modules["markdown_it"] = None  # type: ignore[assignment]
         rendering._warn_once.cache_clear()
-        render.cache_clear()
-        self.addCleanup(render.cache_clear)
+        rendering.forget()
+        self.addCleanup(rendering.forget)
         self.addCleanup(rendering._warn_once.cache_clear)
 
     def _restore(self, name: str, module: ModuleType | None) -> None:
