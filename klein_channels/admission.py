@@ -56,6 +56,7 @@ def queueing_of(channel: Channel, policy: Policy) -> Queueing:
         window=policy.merge_window,
         longest=policy.merge_longest,
         together=policy.merge_most if options.double_texting in ("merge", "interrupt") else 1,
+        grouped=channel.capabilities.grouped,
         most=policy.max_queued_turns,
         busy=tuple(Message(parts=(part,)) for part in fit(words, channel.capabilities)),
     )

@@ -49,6 +49,7 @@ from .model import (
 )
 from .policy import Policy
 from .store import REJECTED, Arrival, Cursor, Store
+from .store.queueing import is_grouped
 
 _log = Logger()
 _OK = WebhookResponse()
@@ -301,7 +302,10 @@ class Intake:
             exchange=_exchange_of(channel),
             due_at=self._paced(event, now) if turn else None,
             queueing=queueing,
-            begins=turn and queueing.double_texting == "enqueue" and self._would_begin(key),
+            begins=turn
+            and queueing.double_texting == "enqueue"
+            and not is_grouped(event)
+            and self._would_begin(key),
         )
 
     def _paced(self, event: AnyEvent, now: float) -> float | None:

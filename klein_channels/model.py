@@ -163,6 +163,8 @@ class MessageReceived(PersonEvent, tag="message", frozen=True, kw_only=True):
     reply_to: str | None = None
     mid: str | None = None
     referral: JSON = None
+    group: str | None = None
+    """What messages have in common that came one by one and are one to people: an album's name."""
 
     def describe(self) -> str:
         """The text, else the chosen title, else the attachments in words."""

@@ -57,6 +57,10 @@ def _rows(channel: Any, able: Capabilities) -> Iterator[tuple[str, str]]:
     yield "Replies travel", _way_out(channel, able)
     # Protocols with properties cannot be asked for by class.
     yield "Events come", "by webhook, or are asked for" if hasattr(channel, "poll") else "by webhook"
+    yield (
+        "An album is one turn",
+        f"up to {able.grouped} messages" if able.grouped > 1 else "not sent in parts",
+    )
     yield "A redelivery is known", f"for {_span(able.redelivery_horizon)}"
     yield "Set up by a command", "yes" if issubclass(channel, Provisions) else "no"
     yield "Accounts join by OAuth", "yes" if hasattr(channel, "grants_key") else "no"

@@ -110,7 +110,7 @@ class Server(ChannelInMemory):
 class JoiningTests(SynchronousTestCase):
     def server(self, **settings: Any) -> Server:
         server = Server(**settings)
-        self.addCleanup(server.stop)
+        self.addCleanup(server.kill)
         return server
 
     def test_a_workspace_that_joined_is_answered_with_its_token(self) -> None:

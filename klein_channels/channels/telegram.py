@@ -105,6 +105,8 @@ CAPABILITIES = Capabilities(
     # A changed app can send any data as that of a button (Telegram, "CallbackQuery").
     signed_payloads=False,
     edit_interval=PRIVATE_PACE,
+    # An album is sent message by message, up to ten of them.
+    grouped=10,
     rates=(BOT_RATE, PRIVATE_RATE),
 )
 

@@ -52,6 +52,8 @@ class Queueing(Value, frozen=True, kw_only=True):
     """and for which the first of them may be kept waiting so."""
     together: int = 1
     """Messages of one person that may become one turn."""
+    grouped: int = 1
+    """Messages of one group, such as an album, that become one turn whatever else comes."""
 
 
 IN_ORDER = Queueing()

@@ -34,7 +34,7 @@ from .outbox import (
 )
 from .owners import set_owner, withhold, withhold_replies
 from .pauses import IS_STILL, its_places
-from .queueing import due_of, no_place, one_turn, refuse
+from .queueing import due_of, is_grouped, no_place, one_turn, refuse
 from .reading import event_of, events_of
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
 from .superseding import end_superseded, puts_an_end_to, said_of, superseded_by, take_its_place
@@ -77,7 +77,8 @@ def _enqueue_one(db: Database, server: int, arrival: Arrival, now: float) -> int
     if arrival.exchange != "none" and state == "waiting":
         open_exchange(db, server, key, event.id, arrival.exchange == "only", now)
     told, due_at = None, arrival.due_at
-    if state == "waiting" and (full or arrival.queueing.double_texting != "enqueue"):
+    queues = full or arrival.queueing.double_texting != "enqueue" or is_grouped(event)
+    if state == "waiting" and queues:
         told, due_at = no_place(db, arrival, owner, full, now), due_of(db, arrival, now)
         state = "waiting" if told is None else "rejected"
     stored = db.execute(
@@ -155,7 +156,7 @@ def start_turn(
     standing = _standing(db, key)
     conversation = standing if standing["key"] is not None else None
     row = _turn(db, standing["open_turn"])
-    events = _oldest_waiting(db, key, queueing.together + 1)
+    events = _oldest_waiting(db, key, max(queueing.together, queueing.grouped) + 1)
     if row is None and not events:
         return None
     if row and row["state"] == "running" and row["server"] != server:

@@ -119,6 +119,7 @@ class Tables:
             now,
             deterministic=False,
             most_unsent=self._max_unsent,
+            queueing=arrivals[0].queueing,
             only_new=True,
         )
         return numbers, self._counted_out(started)

@@ -165,6 +165,7 @@ def _message(update: _Update) -> _Events:
             attachments=attachments,
             reply_to=_replied_to(item),
             mid=mid,
+            group=an_id(item.get("media_group_id")) or None,
             referral={"ref": start[1], "source": "start"} if start else None,
             observe_only=silent or for_others or is_machine(item),
         )
