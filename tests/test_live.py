@@ -42,6 +42,9 @@ class EditingChannel(PlainChannel):
     def _made(self, what, outgoing, mid):
         body = json.dumps({"mid": mid, "text": outgoing.part.text}).encode()
         result = yield Call(method="POST", url=f"board:{what}", body=body, effect=True)
+        return self._outcome(result, outgoing)
+
+    def _outcome(self, result, outgoing):
         if result.outcome == "unknown":
             return UnknownOutcome(reason=result.error)
         if result.status == 429:
@@ -80,7 +83,7 @@ class Board:
         if isinstance(result, Deferred):
             result = await result
         if result is EDIT_GONE:
-            result = GONE if what == "edit" else None
+            result = GONE if what in ("edit", "append", "close") else None
         if result is LIMITED or result is GONE:
             return result
         mid = body["mid"] or f"mid{len(self.texts)}"
@@ -118,6 +121,8 @@ class Pieces:
 class Conversation:
     """One service with one editing platform, on a clock."""
 
+    makes = EditingChannel
+
     def __init__(self, path="", **capabilities):
         self.path = path
         self.clock = Clock()
@@ -130,7 +135,7 @@ class Conversation:
 
     def start(self):
         self.store = SQLiteStore(self.path)
-        self.channel = EditingChannel(**self.capabilities)
+        self.channel = self.makes(**self.capabilities)
         self.service = ChannelService(
             [self.channel], self.agent, store=self.store, reactor=self.clock, now=self.clock.seconds,
             jitter=lambda: 0.0, http=self.board, policy=Policy(typing_after=1e9, agent_deadline=1e9),
