@@ -28,3 +28,19 @@ async def asleep(event):
 def asleep_in_a_thread(event):
     """Sleep for 30 s in one of the agents' threads, then say nothing."""
     time.sleep(ASLEEP)
+
+
+TOKENS, EVERY = 20, 0.05
+"""How many tokens an answer has, and how many seconds lie between two."""
+
+
+async def tokens(event):
+    """Write an answer token by token; each is the moment at which it was written."""
+    from twisted.internet import reactor
+    from twisted.internet.task import deferLater
+
+    from klein_channels.model import Delta
+
+    for _ in range(TOKENS):
+        yield Delta(text=f" {time.monotonic_ns()}")
+        await deferLater(reactor, EVERY, lambda: None)

@@ -91,9 +91,7 @@ class LiveScreen:
         """Show it for the first time."""
         if not self._allowed():
             return succeed(_NOT_OURS)
-        channel = self._channel
-        steps = channel.open_stream(outgoing) if isinstance(channel, Streams) else channel.send(outgoing)
-        return self._http.run(steps, self._policy.send_deadline)
+        return self._http.run(_opening(self._channel, outgoing), self._policy.send_deadline)
 
     def extend(self, outgoing: Outgoing, name: str, piece: str) -> Deferred[Outcome]:
         """Show all of it."""
@@ -106,6 +104,16 @@ class LiveScreen:
 def shows_growth(channel: Channel) -> bool:
     """Whether a text can be seen on this platform while it grows."""
     return able(channel, Streams) or (able(channel, Edits) and channel.capabilities.edit_interval > 0)
+
+
+def _opening(channel: Channel, outgoing: Outgoing) -> Steps[Outcome]:
+    outcome: Outcome = Refused(reason="the platform has no streams")
+    if isinstance(channel, Streams):
+        outcome = yield from channel.open_stream(outgoing)
+    if isinstance(outcome, Refused) and outcome.scope == "message" and isinstance(channel, Edits):
+        # The platform has no streams, or none in this chat: what is posted now is edited later.
+        outcome = yield from channel.send(outgoing)
+    return outcome
 
 
 def _extending(channel: Channel, outgoing: Outgoing, name: str, piece: str) -> Steps[Outcome]:

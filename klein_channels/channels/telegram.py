@@ -57,6 +57,8 @@ ANSWER_DEADLINE = 5.0
 PRIVATE_PACE, GROUP_PACE = 1.1, 3.1
 """Seconds between two changes that chats bear: 1 message a second, 20 a minute in groups (Telegram,
 "Bots FAQ", 2026)."""
+DRAFT = "draft-"
+"""Begins the names of what grows as a draft; all others are messages."""
 BOT_RATE = Rate(count=30.0, burst=10.0)
 PRIVATE_RATE = Rate(count=1.0, burst=3.0, per="conversation")
 GROUP_RATE = Rate(count=20.0, seconds=60.0, burst=5.0, per="conversation")
@@ -315,21 +317,25 @@ class TelegramInput:
         address = outgoing.address
         if not is_private(address) or is_business(address):
             return Refused(reason="Telegram shows drafts in private chats with the bot only")
-        draft = str(crc32(outgoing.id.encode("utf-8", "surrogatepass")) or 1)
+        draft = f"{DRAFT}{crc32(outgoing.id.encode('utf-8', 'surrogatepass')) or 1}"
         words = outgoing.part.text if isinstance(outgoing.part, Text) else ""
         return (yield from self._draft(outgoing, draft, words))
 
     def append(self, outgoing: Outgoing, stream: str, piece: str) -> Steps[Outcome]:
-        """Show the text so far; drafts are always told whole."""
+        """Show the text so far; drafts are always told whole. What was posted is no draft: it is edited."""
+        if not stream.startswith(DRAFT):
+            return Refused(reason="it is a message")
         words = outgoing.part.text if isinstance(outgoing.part, Text) else ""
         return (yield from self._draft(outgoing, stream, words))
 
     def close_stream(self, outgoing: Outgoing, stream: str) -> Steps[Outcome]:
         """Send the text for good, which ends the draft."""
+        if not stream.startswith(DRAFT):
+            return Refused(reason="it is a message")
         return (yield from self.send(outgoing))
 
     def _draft(self, outgoing: Outgoing, draft: str, words: str) -> Steps[Outcome]:
-        request = draft_of(outgoing, int(draft), words)
+        request = draft_of(outgoing, int(draft.removeprefix(DRAFT)), words)
         result = yield self._api.call(request.method, request.body, effect=True)
         outcome = outcome_of(result, outgoing.now)
         return Sent(mids=(draft,)) if isinstance(outcome, Sent) else outcome

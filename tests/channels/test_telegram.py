@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channel import (
@@ -41,6 +41,7 @@ from klein_channels.model import (
     Carousel,
     Context,
     Custom,
+    Delta,
     File,
     Image,
     Location,
@@ -63,6 +64,7 @@ from klein_channels.model import (
 from klein_channels.secret import Secret
 from klein_channels.telegram.kinds import UPDATE_KINDS
 from klein_channels.testing.contract import ChannelContract
+from klein_channels.testing.harness import ChannelInMemory, clock_of_tests
 from klein_channels.testing.platforms import Platform, served
 from klein_channels.testing.steps import answered, play
 from klein_channels.testing.telegram import BotApiStandIn
@@ -651,13 +653,42 @@ class LiveTests(SynchronousTestCase):
 
     def test_a_draft_is_never_longer_than_telegram_bears(self) -> None:
         done = answered(body={"ok": True, "result": True})
-        [call], _ = play(channel().append(outgoing(Text(text="👒" * 5000)), "1", "x"), done)
+        [call], _ = play(channel().append(outgoing(Text(text="👒" * 5000)), "draft-1", "x"), done)
         self.assertLessEqual(measure(json.loads(call.body)["text"], "utf16"), 4096)
 
     def test_groups_and_business_chats_have_no_drafts(self) -> None:
         for more in ({"peer": GROUP}, {"account": "123456~conn-1"}):
             made, outcome = play(channel().open_stream(outgoing(**more)))
             self.assertEqual((made, type(outcome)), ([], Refused))
+
+    def test_what_was_posted_is_no_draft_and_is_edited(self) -> None:
+        for steps in (
+            channel().append(outgoing(Text(text="Hello")), "501", "llo"),
+            channel().close_stream(outgoing(Text(text="Hello")), "501"),
+        ):
+            made, outcome = play(steps)
+            self.assertEqual((made, type(outcome)), ([], Refused))
+
+    def test_a_text_grows_in_a_group_by_edits_and_is_one_message_in_the_end(self) -> None:
+        clock = clock_of_tests()
+
+        async def agent(event: Any) -> Any:
+            for word in ("One ", "two ", "three ", "four."):
+                yield Delta(text=word)
+                await deferLater(clock, 2.0, lambda: None)
+
+        bot = BotApiStandIn(clock, TOKEN)
+        kit = ChannelInMemory(agent, channel(api_url="http://127.0.0.1:9"), bot, clock=clock)
+        self.addCleanup(kit.kill)
+        request = kit.channel.trigger("text", "hi", clock.seconds())
+        private = b'{"id":1000000001,"type":"private","first_name":"Ada"}'
+        group = b'{"id":%s,"type":"supergroup","title":"Us"}' % GROUP.encode()
+        self.assertIn(private, request.body)
+        kit.receive(msgspec.structs.replace(request, body=request.body.replace(private, group)))
+        kit.advance(20)
+        self.assertEqual([one.text for one in bot.sent], ["One"])
+        self.assertGreaterEqual(len(bot.edits), 2)
+        self.assertEqual((bot.edits[-1].text, kit.outbox()), ("One two three four.", ["sent"]))
 
     def test_typing_is_shown_in_the_topic_and_is_no_effect(self) -> None:
         address = outgoing(peer=GROUP, thread="5").address
