@@ -2,7 +2,7 @@
 
 from klein_channels.store.postgres import PostgresStore
 
-from . import test_store_letters, test_store_sqlite
+from . import test_store_letters, test_store_queueing, test_store_sqlite
 from .doubles import NOW
 from .postgres import new_store_url
 
@@ -24,6 +24,7 @@ def both(case):
 for _module, _case in (
     (test_store_sqlite, test_store_sqlite.StoreCase),
     (test_store_letters, test_store_letters.LettersCase),
+    (test_store_queueing, test_store_queueing.QueueingCase),
 ):
     for _found in list(vars(_module).values()):
         # With several servers no turn is begun as its event comes.

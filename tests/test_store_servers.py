@@ -1,9 +1,11 @@
 """Several servers on one database: who has a conversation, and what becomes of it when one dies."""
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.errors import StoreError
-from klein_channels.store import Cursor, EndOfTurn, NotNow, Settlement, StartedTurn
+from klein_channels.store import Cursor, EndOfTurn, NotNow, Queueing, Settlement, StartedTurn
 from klein_channels.store.postgres import PostgresStore
 
 from .doubles import NOW, address, arrival, message, said
@@ -77,6 +79,28 @@ class ClaimTests(ServersCase):
         self.assertEqual(self.rows("SELECT attempt FROM turn"), [(1,)])
         self.assertTrue(self.end(self.first, turn))
         self.assertIsInstance(self.start(self.second), StartedTurn)
+
+    def test_who_runs_a_turn_ends_it_for_what_came_to_another(self):
+        interrupting = Queueing(double_texting="interrupt")
+        self.enqueue(self.first, "1")
+        turn = self.start(self.first).turn
+        self.enqueue(self.second, "2", queueing=interrupting)
+        begin = partial(self.second.start_turn, KEY, NOW, deterministic=False, queueing=interrupting)
+        self.assertEqual(self.get(begin()), NotNow())
+        self.assertTrue(self.get(self.first.interrupting(turn, NOW)))
+        new = self.get(self.first.start_turn(KEY, NOW, deterministic=False, queueing=interrupting)).turn
+        self.assertEqual([event.text for event in (*new.interrupted, *new.events)], ["1", "2"])
+        self.assertEqual(self.rows("SELECT state FROM turn ORDER BY id"), [("superseded",), ("running",)])
+
+    def test_a_turn_of_a_dead_server_makes_way_as_well(self):
+        interrupting = Queueing(double_texting="interrupt")
+        self.enqueue(self.first, "1")
+        turn = self.start(self.first).turn
+        self.enqueue(self.second, "2", queueing=interrupting)
+        self.take_over()
+        new = self.get(self.second.start_turn(KEY, NOW, deterministic=False, queueing=interrupting)).turn
+        self.assertEqual([event.text for event in (*new.interrupted, *new.events)], ["1", "2"])
+        self.assertFalse(self.get(self.first.add_replies(turn, (said("late"),), (), NOW)))
 
     def test_a_reply_that_one_sends_is_nobody_elses_nor_what_comes_after_it(self):
         self.get(self.first.post(KEY, [said("1"), said("2", part=1)], None, NOW))
