@@ -32,6 +32,8 @@ COPIED = (
     "tests/test_fit.py",
     "tests/test_installing.py",
     "tests/test_live.py",
+    "tests/postgres.py",
+    "tests/test_store_servers.py",
     "tests/promises",
 )
 AT_ONCE = 2
