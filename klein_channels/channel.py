@@ -317,7 +317,7 @@ class Polls(Protocol):
 
 
 class Renewed(Value, frozen=True, kw_only=True):
-    """What became of credentials that end: `state` is stored, JSON that may hold them; when to renew again.
+    """What became of credentials that end: `state` is stored, sealed; when to renew again.
 
     `trouble` says why they were not renewed, and is alarmed; what is stored then stays.
     """
@@ -330,6 +330,10 @@ class Renewed(Value, frozen=True, kw_only=True):
 @runtime_checkable
 class Renews(Protocol):
     """A platform whose credentials end and are renewed before that."""
+
+    @property
+    def seal_key(self) -> Secret:
+        """What they are sealed with where they are stored."""
 
     def renewable(self) -> tuple[str, ...]:
         """The accounts whose credentials end."""

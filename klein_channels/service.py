@@ -361,7 +361,7 @@ class ChannelService(MultiService):
         )
         self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
         renewing = [channel for channel in self.channels.values() if isinstance(channel, Renews)]
-        self._renewal = Renewal(self._store, self._intake, self._http, renewing, **times)
+        self._renewal = Renewal(self._store, self._http, renewing, **times)
 
     def _tell_settings(self) -> None:
         """Log what this server runs with: figures without their settings say nothing."""

@@ -10,10 +10,9 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channels.instagram import InstagramInput
-from klein_channels.intake import Intake
 from klein_channels.model import Call, CallResult
-from klein_channels.policy import Policy
 from klein_channels.renewal import Renewal
+from klein_channels.store.sqlite import SQLiteStore
 from klein_channels.testing import ChannelInMemory, answered
 from klein_channels.testing.platforms import FunctionHttp
 
@@ -31,23 +30,15 @@ class RenewalTests(SynchronousTestCase):
         self.asked: list[str] = []
         self.serve(TOKEN)
 
-    def serve(self, token: str) -> None:
+    def serve(self, token: str, secret: str = "s") -> None:
         """Another server, with that token in its configuration."""
-        if self.asked:
+        if self.asked and secret == "s":
             self.end()
         times: Any = {"clock": self.clock, "now": self.clock.seconds}
         self.store = opened(self.path, self.clock.seconds())
-        self.intake = Intake(
-            self.store,
-            Policy(),
-            run_steps=list,
-            after_commit=lambda *_: None,
-            not_stored=lambda *_: None,
-            **times,
-        )
-        channel = instagram(token)
+        channel = instagram(token, secret)
         http = FunctionHttp(self.clock, self.graph, [])
-        self.renewal = Renewal(self.store, self.intake, http, [channel], **times)
+        self.renewal = Renewal(self.store, http, [channel], **times)
         self.renewal.start()
         self.clock.advance(0)
 
@@ -99,11 +90,31 @@ class RenewalTests(SynchronousTestCase):
         self.assertEqual(self.asked[1:], ["a-new-one"] * 3)
 
     def test_what_could_not_be_stored_is_asked_for_again(self) -> None:
-        self.patch(self.store, "enqueue", self.store_is_full)
+        self.patch(self.store, "operate", self.store_is_full)
         self.pass_days(31)
-        refused = len(self.asked)
-        self.assertGreater(refused, 1)
+        self.assertEqual(self.asked, [TOKEN])
         self.flushLoggedErrors()
+        self.store.operate = SQLiteStore.operate.__get__(self.store)
+        self.pass_days(1)
+        self.assertEqual(self.asked, [TOKEN, "token-1"])
+
+    def test_of_two_servers_one_renews(self) -> None:
+        first = self.renewal
+        channel = instagram(TOKEN)
+        http = FunctionHttp(self.clock, self.graph, [])
+        second = Renewal(self.store, http, [channel], clock=self.clock, now=self.clock.seconds)
+        second.start()
+        self.addCleanup(second.stop)
+        self.clock.advance(0)
+        self.assertEqual(self.asked, [TOKEN])
+        self.pass_days(40)
+        self.assertEqual(self.asked, [TOKEN, "token-1"])
+        self.assertIsNot(first, second)
+
+    def test_what_was_sealed_with_another_secret_is_of_no_use(self) -> None:
+        self.end()
+        self.serve(TOKEN, secret="another-app-secret")
+        self.assertEqual(self.asked, [TOKEN, TOKEN])
 
     def store_is_full(self, *args: Any) -> Any:
         return fail(OSError("the disk is full"))
@@ -115,7 +126,7 @@ class ServiceTests(SynchronousTestCase):
 
         def graph(call: Call) -> CallResult:
             asked.append(call)
-            return answered(body={"access_token": "new", "expires_in": 60 * DAY})
+            return answered(body={"access_token": "a-token-of-another-60-days", "expires_in": 60 * DAY})
 
         async def silent(event: Any) -> None:
             """Nothing to say."""
@@ -127,9 +138,10 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(
             call.url, "https://graph.test/v25.0/refresh_access_token?grant_type=ig_refresh_token"
         )
-        [(value,)] = kit.rows("SELECT value FROM cursor")
-        self.assertIn(b'"token":"new"', bytes(value))
+        [(account, sealed)] = kit.rows("SELECT account, sealed FROM grants")
+        self.assertEqual(account, ACCOUNT)
+        self.assertNotIn(b"a-token-of-another-60-days", bytes(sealed))
 
 
-def instagram(token: str) -> InstagramInput:
-    return InstagramInput("v", "s", {ACCOUNT: token}, login="instagram", graph_url="https://graph.test")
+def instagram(token: str, secret: str = "s") -> InstagramInput:
+    return InstagramInput("v", secret, {ACCOUNT: token}, login="instagram", graph_url="https://graph.test")

@@ -236,6 +236,11 @@ class InstagramInput:
 
     # Tokens that end
 
+    @property
+    def seal_key(self) -> Secret:
+        """Who knows the app secret may read the tokens."""
+        return self._secrets[0]
+
     def renewable(self) -> tuple[str, ...]:
         """The accounts whose tokens end; none where pages' tokens are used."""
         return self._renewal.accounts if self._renewal is not None else ()
