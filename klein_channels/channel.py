@@ -36,6 +36,7 @@ from .model import (
     Outcome,
     Outgoing,
     Received,
+    Sender,
     Sent,
     Value,
     WebhookRequest,
@@ -150,6 +151,8 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     human_returns_after: float = 86_400.0
     """Seconds after which the bot has a conversation again that its agent handed over, or that a human
     took by writing there (counted from their last words); 0 for never."""
+    profiles: bool = False
+    """Whether the platform is asked who people are, which may need a permission."""
     fetch_media: bool = False
     """Whether the files that people send are saved on this machine before the agent is asked."""
     typing: bool = True
@@ -206,6 +209,14 @@ class Resolves(Protocol):
 
     def resolve(self, event: AnyEvent) -> Steps[AnyEvent]:
         """`event` with what the platform tells about it."""
+
+
+@runtime_checkable
+class KnowsPeople(Protocol):
+    """A platform that tells who people are when it is asked."""
+
+    def person(self, sender: Sender, address: Address) -> Steps[Sender | None]:
+        """What the platform tells about `sender`; None if it tells nothing."""
 
 
 class Fetched(Value, frozen=True, kw_only=True):

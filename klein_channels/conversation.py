@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .acquaintances import Acquaintances
 from .admission import queueing_of
 from .agents import AgentBackend, HasThreads
 from .channel import Answers, Channel, PacesEdits, Sockets, able
@@ -77,6 +78,7 @@ class Conversations:
         meter: Meter = UNCOUNTED,
         instead: Instead = lambda started, channel: None,
         mouth: Mouth | None = None,
+        acquaintances: Acquaintances | None = None,
     ) -> None:
         self._store = store
         self._agent = agent
@@ -91,6 +93,7 @@ class Conversations:
         self._answer_ready = answer_ready
         self._may_claim = may_claim
         self._mouth = mouth
+        self._acquaintances = acquaintances
         self._at_work: dict[str, _AtWork] = {}
         self._threads = agent if isinstance(agent, HasThreads) else None
         most = self._threads.capacity if self._threads else policy.max_turns
@@ -336,19 +339,24 @@ class Conversations:
     async def _prepared(self, started: StartedTurn, channel: Channel) -> Turn:
         events = started.turn.events
         if len(events) == 1:
-            return structured_by_offer(started, channel, (await self._looked_up(channel, events[0]),))
-        looking = [Deferred.fromCoroutine(self._looked_up(channel, event)) for event in events]
+            return structured_by_offer(
+                started, channel, (await self._looked_up(channel, events[0], started),)
+            )
+        looking = [Deferred.fromCoroutine(self._looked_up(channel, event, started)) for event in events]
         return structured_by_offer(started, channel, tuple([await found for found in looking]))
 
-    async def _looked_up(self, channel: Channel, event: AnyEvent) -> AnyEvent:
+    async def _looked_up(self, channel: Channel, event: AnyEvent, started: StartedTurn) -> AnyEvent:
         try:
-            return await self._resolve(channel, event)
+            looked_up = await self._resolve(channel, event)
         except CancelledError:
             raise
         except Exception:
             # What the platform could have told is an extra: the turn goes on without it.
             _log.failure("event {id} could not be looked up", id=event.id)
-            return event
+            looked_up = event
+        if self._acquaintances is None:
+            return looked_up
+        return await self._acquaintances.introduced(channel, looked_up, started)
 
     def _failed(self, started: StartedTurn, error: Exception) -> EndOfTurn:
         """What follows when an agent did not answer: again, later, or a dead letter with an apology."""

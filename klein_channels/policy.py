@@ -90,6 +90,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     typing_cancel: float = 0.3
     resolve_deadline: float = 5.0
     """What a turn waits for what the platform tells about its event; then it goes on without."""
+    profile_deadline: float = 1.5
+    """What a turn waits for who its person is, where the platform is asked; then it goes on without."""
+    profile_lifetime: float = 7 * 86_400.0
+    """How long that is believed."""
     media_deadline: float = 20.0
     """What a turn waits for the files of its event, where they are fetched; then it goes on without."""
     media_most: int = 16 << 20

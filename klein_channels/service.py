@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from .acquaintances import Acquaintances
 from .admin import AdminSettings
 from .administration import Administration
 from .agents import HasThreads
@@ -325,6 +326,7 @@ class ChannelService(MultiService):
             meter=self._meter,
             instead=self._in_maintenance,
             mouth=self._sockets,
+            acquaintances=Acquaintances(self._store, self._http, self.policy, now=self._now),
             **times,
         )
         self._intake = Intake(

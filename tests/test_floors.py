@@ -23,7 +23,7 @@ FLOORS = {
     3: "http exchange connections destinations transport store agents admin config",
     4: "intake admission installing exchanges observers live speech interruptions loops conversation delivery"
     " metered prometheus operations paused accounts queues settling signs"
-    " sockets spool fetching",
+    " sockets spool fetching acquaintances",
     5: "web polling renewal upkeep administration",
     6: "service",
     7: "run tap cli cli_operations cli_store demo fakes transcript provisioning testing",

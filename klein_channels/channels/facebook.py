@@ -31,6 +31,7 @@ from ..model import (
     Outcome,
     Outgoing,
     Received,
+    Sender,
     WebhookRequest,
 )
 from ..rates import Rate
@@ -204,6 +205,10 @@ class FacebookInput:
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
         return self._messaging.parse(request)
+
+    def person(self, sender: Sender, address: Address) -> Steps[Sender | None]:
+        """Ask Messenger for a person's name."""
+        return self._messaging.person(sender, address, "name,first_name,last_name")
 
     def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
         """Fetch a file by the address that came with it."""

@@ -26,7 +26,7 @@ from ..meta.sends import INSTAGRAM
 from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
 from ..meta.webhook import MetaWebhook
-from ..model import JSON, Address, Attachment, Context, Outcome, Outgoing, Received, WebhookRequest
+from ..model import JSON, Address, Attachment, Context, Outcome, Outgoing, Received, Sender, WebhookRequest
 from ..secret import Secret
 
 INSTAGRAM_GRAPH_URL = "https://graph.instagram.com"
@@ -202,6 +202,10 @@ class InstagramInput:
     def parse(self, request: WebhookRequest) -> Received:
         """The answer to a handshake, or the events of a notification."""
         return self._messaging.parse(request)
+
+    def person(self, sender: Sender, address: Address) -> Steps[Sender | None]:
+        """Ask Instagram for a person's name."""
+        return self._messaging.person(sender, address, "name,username")
 
     def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
         """Fetch a file by the address that came with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..channel import Steps
+from ..json_fields import lenient_words
 from ..model import (
     Address,
     CallResult,
@@ -12,6 +13,7 @@ from ..model import (
     Outgoing,
     Received,
     Refused,
+    Sender,
     Video,
     WebhookRequest,
     read_json,
@@ -19,7 +21,7 @@ from ..model import (
 from ..secret import Secret
 from .events import EventReader
 from .graph import SEND_DEADLINE, AccountTokens, Graph
-from .outcomes import graph_outcome
+from .outcomes import graph_object, graph_outcome
 from .reuse import AttachmentIds
 from .sends import SendFormat
 from .webhook import MetaWebhook
@@ -68,6 +70,19 @@ class MetaMessaging:
         result: CallResult = yield self.graph.post(token, node, "messages", body, True, deadline)
         outcome = graph_outcome(result, outgoing.now, outgoing.attempt)
         return outcome if self.media is None else self.media.learn(outgoing, body, result, outcome)
+
+    def person(self, sender: Sender, address: Address, fields: str) -> Steps[Sender | None]:
+        """What the Graph tells of somebody; nothing, where the app may not ask or they are unknown."""
+        token = yield from self.tokens.token_for(self.graph, address.account, 0.0)
+        if not isinstance(token, Secret):
+            return None
+        told = graph_object((yield self.graph.get(token, sender.id, fields)))
+        if not told:
+            return None
+        parts = (lenient_words(told.get(key)) for key in ("first_name", "last_name"))
+        name = lenient_words(told.get("name")) or " ".join(part for part in parts if part)
+        username = lenient_words(told.get("username"))
+        return Sender(id=sender.id, name=name or None, username=username or None)
 
     def act(self, address: Address, action: str) -> Steps[None]:
         """A sender action, whose outcome matters to nobody."""

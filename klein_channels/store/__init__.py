@@ -21,6 +21,7 @@ from ..model import (
     Context,
     Message,
     Owner,
+    Sender,
     Turn,
     Value,
 )
@@ -112,6 +113,13 @@ class NotNow(Value, frozen=True, kw_only=True):
     """When its time comes, where only that is waited for."""
 
 
+class Acquaintance(Value, frozen=True, kw_only=True):
+    """What a platform told about somebody, and until when that is believed."""
+
+    person: Sender
+    until: float
+
+
 class StartedTurn(Value, frozen=True, kw_only=True):
     """A turn that was started for the caller, and the structured payloads offered here before."""
 
@@ -120,6 +128,8 @@ class StartedTurn(Value, frozen=True, kw_only=True):
     failures: int = 0
     first_failure: float | None = None
     offers: frozenset[str] = frozenset()
+    people: tuple[Acquaintance, ...] = ()
+    """Who was asked for here before."""
     context: Context = Context()
     more: bool = False
     """Whether other events may wait behind it."""
@@ -362,6 +372,9 @@ class Store(Protocol):
 
     def rest(self, conversation: str, now: float, until: float) -> Deferred[bool]:
         """Pause a conversation of the bot's until a time; False if it is somebody else's."""
+
+    def note_person(self, conversation: str, learnt: Acquaintance) -> Deferred[None]:
+        """Remember somebody with a conversation that is there."""
 
     def return_owners(self, now: float, limit: int) -> Deferred[Due]:
         """Give the bot back what was somebody's for a time that is over; who may go on."""

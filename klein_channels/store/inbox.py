@@ -34,6 +34,7 @@ from .outbox import (
 )
 from .owners import set_owner, withhold, withhold_replies
 from .pauses import IS_STILL, its_places
+from .persons import people_of
 from .queueing import due_of, is_grouped, no_place, one_turn, refuse
 from .reading import event_of, events_of
 from .streams import hand_stream, insert_stream, leave_stream, stream_of
@@ -365,6 +366,7 @@ def _for_caller(
         failures=failures,
         first_failure=first_failure,
         offers=frozenset(_column(conversation, "offers") or ()),
+        people=people_of(conversation),
         context=context_of(conversation, now),
         more=more,
         released=released,

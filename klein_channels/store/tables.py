@@ -17,6 +17,7 @@ from ..errors import StoreFull
 from ..model import Owner, Turn
 from . import (
     IN_ORDER,
+    Acquaintance,
     Arrival,
     Claim,
     Conversation,
@@ -37,6 +38,7 @@ from . import (
     letters,
     outbox,
     owners,
+    persons,
     streams,
     superseding,
 )
@@ -276,6 +278,10 @@ class Tables:
     def rest(self, conversation: str, now: float, until: float) -> Deferred[bool]:
         """Pause a conversation of the bot's until a time."""
         return self._write(lambda db: owners.rest(db, conversation, now, until), conversation)
+
+    def note_person(self, conversation: str, learnt: Acquaintance) -> Deferred[None]:
+        """Remember somebody with a conversation that is there."""
+        return self._write(lambda db: persons.note_person(db, conversation, learnt), conversation)
 
     def return_owners(self, now: float, limit: int) -> Deferred[Due]:
         """Give the bot back what was somebody's for a time that is over."""
