@@ -120,13 +120,13 @@ class Graph(Process):
         return False
 
 
-def channels_yml(folder: Path, agent: str, graph_url: str) -> Path:
+def channels_yml(folder: Path, agent: str, graph_url: str, store: str = "") -> Path:
     """A configuration with nothing in it but names, credentials and places."""
     path = folder / "channels.yml"
     tokens = ", ".join(f"'{page}': {token}" for page, token in TOKENS.items())
     path.write_text(
         f"agent: answers:{agent}\n"
-        f"store: sqlite:///{folder}/store.db\n"
+        f"store: {store or f'sqlite:///{folder}/store.db'}\n"
         "channels:\n"
         "  facebook:\n"
         f"    verify: {VERIFY}\n"
@@ -137,9 +137,9 @@ def channels_yml(folder: Path, agent: str, graph_url: str) -> Path:
     return path
 
 
-def ours(folder: Path, agent: str, graph_url: str = "http://127.0.0.1:1") -> Process:
+def ours(folder: Path, agent: str, graph_url: str = "http://127.0.0.1:1", store: str = "") -> Process:
     """The server as it is run: ``twistd -n channels``."""
-    config, port = channels_yml(folder, agent, graph_url), free_port()
+    config, port = channels_yml(folder, agent, graph_url, store), free_port()
     twistd = str(Path(sys.executable).with_name("twistd"))
     options = ("--port", f"tcp:{port}:interface=127.0.0.1", "--config", str(config))
     return Process(folder, "server", twistd, "--nodaemon", "--pidfile=", "channels", *options, port=port)

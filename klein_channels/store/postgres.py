@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -52,6 +52,8 @@ from .takeover import take_over
 _log = Logger()
 T = TypeVar("T")
 OLDEST = 130000
+STARTS_AT_ONCE = 64
+"""Starts of turns that wait for their commit; the others wait until one of these is there."""
 GRACE = 1.0
 """Seconds for which work is left to the server that it came to."""
 _MIGRATION_LOCK = 0x6B6C65696E
@@ -101,6 +103,7 @@ class PostgresStore(Tables):
         self._connect = partial(connect, self.dsn)
         self._heard: Callable[[Due], None] = lambda due: None
         self._hints: Hints | None = None
+        self._starts = DeferredSemaphore(STARTS_AT_ONCE)
         self._doubtful: set[str] = set()
         self._valid_until = 0.0
         self._lapsed_until = 0.0
@@ -249,7 +252,8 @@ class PostgresStore(Tables):
         return done.addErrback(self._doubt, conversations)
 
     def _claim(self, work: Work[T], conversation: str) -> Deferred[T]:
-        done = self._writer((conversation,)).run(Piece(work, (conversation,), claims=True))
+        writer = self._writer((conversation,))
+        done = writer.run(Piece(work, (conversation,), claims=True))
         return done.addErrback(self._doubt, (conversation,))
 
     def _doubt(self, failure: Failure, conversations: Sequence[str]) -> Failure:
@@ -285,7 +289,8 @@ class PostgresStore(Tables):
                 self._tell(leases.runs_elsewhere(db, self.server, conversation), Due(turns=(conversation,)))
             return started
 
-        return self._claim(work, conversation)
+        # A hundred thousand conversations at the start must not make what was begun wait behind them.
+        return self._starts.run(self._claim, work, conversation)
 
     def claim_reply(self, conversation: str, now: float) -> Deferred[Claim | NotNow | None]:
         """Claim the oldest unsent reply of a conversation."""
