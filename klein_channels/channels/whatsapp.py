@@ -45,6 +45,7 @@ from ..whatsapp.outcomes import send_outcome
 from ..whatsapp.people import GROUP
 from ..whatsapp.rules import BODY, BUTTON, BUTTONS, ROW_DESCRIPTION, ROW_ID, ROW_TITLE, ROWS, TEXT
 from ..whatsapp.sends import addressed, seen_body, send_body, template
+from ..whatsapp.uploads import Uploads
 
 WINDOW = 86_400.0
 """Seconds after a person's last word in which anything may be said; then templates only."""
@@ -108,6 +109,8 @@ class WhatsAppSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
     graph_url: str | None = None
     graph_version: str = GRAPH_VERSION
     media_url: str = MEDIA_URL
+    upload_media: bool = False
+    """Whether we fetch the files that are sent and give them to WhatsApp, in place of their addresses."""
     app_secret_proof: bool = True
     window_template: WindowTemplate | None = None
 
@@ -144,6 +147,7 @@ class WhatsAppInput:
         graph_url: str | None = None,
         graph_version: str = GRAPH_VERSION,
         media_url: str = MEDIA_URL,
+        upload_media: bool = False,
         app_secret_proof: bool = True,
         window_template: WindowTemplate | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008  (immutable)
@@ -163,6 +167,7 @@ class WhatsAppInput:
         if not media_url.startswith("https://"):
             raise credentials.problem("media_url", f"must be an address like {MEDIA_URL}")
         self._media_url = media_url
+        self._uploads = Uploads(self._graph) if upload_media else None
         self._reader = EventReader(name, self._tokens.covers)
         self._window_template = window_template
 
@@ -177,6 +182,7 @@ class WhatsAppInput:
             graph_url=settings.graph_url,
             graph_version=settings.graph_version,
             media_url=settings.media_url,
+            upload_media=settings.upload_media,
             app_secret_proof=settings.app_secret_proof,
             window_template=settings.window_template,
             options=settings,
@@ -230,14 +236,19 @@ class WhatsAppInput:
 
     def send(self, outgoing: Outgoing) -> Steps[Outcome]:
         """Show one part to a person or a group, from the number that they wrote to."""
-        try:
-            body = self._body(outgoing)
-        except ValueError as error:
-            return Refused(reason=str(error))
         account = outgoing.address.account
         token = yield from self._tokens.token_for(self._graph, account, outgoing.now)
         if not isinstance(token, Secret):
             return token
+        if self._uploads is not None and not _is_late(outgoing):
+            given = yield from self._uploads.given(outgoing, token)
+            if not isinstance(given, Outgoing):
+                return given
+            outgoing = given
+        try:
+            body = self._body(outgoing)
+        except ValueError as error:
+            return Refused(reason=str(error))
         result: CallResult = yield self._graph.post(token, account, "messages", body, True, SEND_DEADLINE)
         return send_outcome(result, outgoing.now, outgoing.attempt)
 

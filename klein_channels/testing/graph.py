@@ -120,7 +120,10 @@ class GraphStandIn(Resource):
             account=account,
             node=account if node == "me" else node,
             edge="/".join(rest).strip("/"),
-            query={key.decode(): values[0].decode() for key, values in (request.args or {}).items()},
+            query={
+                key.decode("utf-8", "replace"): values[0].decode("utf-8", "replace")
+                for key, values in (request.args or {}).items()
+            },
             body=read_json(raw) if is_json else None,
             raw=b"" if is_json else raw,
             content_type=content_type,

@@ -23,6 +23,7 @@ from klein_channels.model import (
     AnyPart,
     Button,
     Buttons,
+    CallResult,
     Context,
     Custom,
     File,
@@ -36,6 +37,7 @@ from klein_channels.model import (
     QuickReplies,
     QuickReply,
     Refused,
+    Retry,
     Sent,
     Text,
     WebhookRequest,
@@ -352,6 +354,62 @@ class SendTests(SynchronousTestCase):
         body = sent_body(Custom(json={"to": "+1", "text": {"body": "x"}, "recipient": "US.9"}))
         self.assertEqual(body["to"], f"+{PERSON}")
         self.assertNotIn("recipient", body)
+
+
+class UploadTests(SynchronousTestCase):
+    PNG = answered(body=b"\x89PNG\r\n\x1a\n--border\r\n" + bytes(range(256)))
+    PICTURE = Image(url="https://x.example/a.png")
+
+    def sent(self, whatsapp: WhatsAppInput, *answers: Any, **more: Any) -> Any:
+        return play(whatsapp.send(outgoing(self.PICTURE, **more)), *answers)
+
+    def test_the_file_is_given_once_and_sent_by_its_id(self) -> None:
+        whatsapp, numbers = channel(upload_media=True), Numbers(NUMBERS)
+        platform = served(GraphStandIn(Clock(), secret=SECRET, products=[numbers]))
+        for number in (1, 2):
+            steps, calls = whatsapp.send(outgoing(self.PICTURE)), []
+            result: Any = None
+            try:
+                while True:
+                    calls.append(steps.send(result) if result else next(steps))
+                    stranger = calls[-1].trust == "content"
+                    result = self.PNG if stranger else platform(calls[-1])
+            except StopIteration as end:
+                self.assertIsInstance(end.value, Sent)
+            self.assertEqual(len(calls), 3 if number == 1 else 1)
+            self.assertEqual([call.effect for call in calls].count(True), 1)
+        [(_, content)] = numbers.media.values()
+        self.assertEqual(content, self.PNG.body)
+        self.assertIn(json.loads(calls[-1].body)["image"]["id"], numbers.media)
+
+    def test_the_stranger_s_address_gets_no_token(self) -> None:
+        [call, *_], _ = self.sent(channel(upload_media=True), self.PNG, answered(body={"id": "1"}), SUCCESS)
+        self.assertEqual((call.trust, call.headers, call.max_response), ("content", (), 5 << 20))
+
+    def test_ids_are_of_one_number_and_end(self) -> None:
+        whatsapp = channel(upload_media=True)
+        for more in (
+            {},
+            {"address": Address(channel="whatsapp", account=OTHER, peer=PERSON)},
+            {"now": NOW + 30 * 86_400},
+        ):
+            calls, _ = self.sent(whatsapp, self.PNG, answered(body={"id": "1"}), SUCCESS, **more)
+            self.assertEqual(len(calls), 3)
+
+    def test_what_cannot_be_given(self) -> None:
+        too_long = CallResult(outcome="unknown", error="answer longer than 5242880 bytes")
+        for answers, kind in (
+            ((answered(404),), Refused),
+            ((too_long,), Refused),
+            ((answered(503),), Retry),
+            ((CallResult(outcome="unknown", error="lost"),), Retry),
+            ((self.PNG, CallResult(outcome="unknown", error="lost")), Retry),
+            ((self.PNG, answered(body={})), Retry),
+            ((self.PNG, answered(400, {"error": {"code": 190, "message": "x"}})), Refused),
+        ):
+            calls, outcome = self.sent(channel(upload_media=True), *answers)
+            self.assertIsInstance(outcome, kind)
+            self.assertFalse(any(call.effect for call in calls))
 
 
 class WindowTests(SynchronousTestCase):
