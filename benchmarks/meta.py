@@ -26,7 +26,8 @@ from typing import Any
 
 from measure import HERE, Load, Process, Table, count, free_port, percentile, running
 from meta_sending import pace, throttled
-from wire import PAGE, SECRET, TOKEN, VERIFY, WEBHOOK, Reader
+from wire import PAGES as SERVED
+from wire import SECRET, TOKENS, VERIFY, WEBHOOK, Reader
 
 sys.path.insert(0, str(HERE.parent))
 
@@ -34,6 +35,8 @@ from klein_channels.channel import find_channel_class
 from klein_channels.config import read_config
 from klein_channels.model import WebhookRequest
 
+PAGE = SERVED[0]
+TOKEN = TOKENS[PAGE]
 UPDATES, PAGES = 1000, 50
 WITHIN, TIMES, MICROSECONDS = 1.0, 2.0, 60.0
 """Seconds for the batch; how many times the idle p99; CPU for each update."""
