@@ -7,7 +7,7 @@ import unittest
 import msgspec
 from hypothesis import Phase
 
-from klein_channels.channel import Polled
+from klein_channels.channel import Fetched, Polled
 from klein_channels.errors import MalformedWebhook, PlatformError, VerificationError
 from klein_channels.model import (
     Call,
@@ -262,6 +262,12 @@ class EditsByAnError:
         return Sent(mids=(mid,))
 
 
+class FetchesIntoMemory:
+    def fetch(self, attachment, address):
+        result = yield self.call("GET")
+        return Fetched(result=result)
+
+
 class StreamsIntoNothing:
     def open_stream(self, outgoing):
         yield from ()
@@ -369,6 +375,7 @@ NOTICED_BY = {
     QuotesTheNetwork: "no_secret_is_shown",
     TypesForReal: "life_signs_end_whatever_comes_back_and_count_for_nothing",
     EditsByAnError: "a_message_of_ours_can_be_changed",
+    FetchesIntoMemory: "files_are_fetched_or_not_whatever_comes_back",
     StreamsIntoNothing: "streams_end_whatever_comes_back",
     PollsWithoutACursor: "a_poll_brings_events_and_a_cursor_or_says_why_not",
     PollsIntoAnAccident: "a_poll_brings_events_and_a_cursor_or_says_why_not",
