@@ -342,6 +342,17 @@ class PlaysOneMomentOnly(PlaysBadly):
         return importlib.import_module("test_pigeon").signed(importlib.import_module("test_pigeon").HELLO)
 
 
+class TakesWordsForAChoice(Changing):
+    def trigger(self, kind, text, now):
+        if kind != "text":
+            raise ValueError(kind)
+        page = importlib.import_module("test_pigeon")
+        return page.signed(page.told(f"e{now}", "message", text=text))
+
+    def change(self, event):
+        return {"payload": event.text} if getattr(event, "text", "").startswith("/") else {}
+
+
 NOTICED_BY = {
     Believes: "no_request_whatever_is_an_accident_or_believed",
     BelievesAnyBody: "another_body_is_not_believed",
@@ -386,6 +397,7 @@ NOTICED_BY = {
     KnowsNobody: "accounts_are_known_or_not",
     PlaysBadly: "what_it_plays_itself_is_authentic",
     PlaysOneMomentOnly: "what_it_plays_itself_is_authentic",
+    TakesWordsForAChoice: "what_somebody_types_is_text_and_never_a_payload",
 }
 IN_SERVICE = {
     CountsItsEvents: "a_message_is_answered_once_however_often_it_comes",

@@ -36,6 +36,7 @@ from ..model import (
     Outgoing,
     Sent,
     Text,
+    WebhookRequest,
     WebhookResponse,
     to_json,
 )
@@ -213,11 +214,8 @@ class AbilityContract(InboundContract, OutboundContract):
     def test_what_it_plays_itself_is_authentic(self) -> None:
         """`Triggers` and `TriggersAt`: each kind is verified and has events, at another moment others."""
         channel = self.make_channel()
-        if isinstance(channel, TriggersAt):
-            playing: Any = partial(channel.trigger_at, url=_HOOK)
-        elif isinstance(channel, Triggers):
-            playing = channel.trigger
-        else:
+        playing = _playing(channel)
+        if playing is None:
             return
         self.assertRaises(ValueError, playing, "no such kind", "x", self.now)
         for kind in self.trigger_kinds:
@@ -232,6 +230,17 @@ class AbilityContract(InboundContract, OutboundContract):
                 ids += [event.id for event in self.events_of(channel, request) if not event.observe_only]
             self.assertTrue(ids, kind)
             self.assertEqual(len(set(ids)), len(ids), kind)
+
+    def test_what_somebody_types_is_text_and_never_a_payload(self) -> None:
+        """`Triggers` and `TriggersAt`: typed intents stay words; the core judges by what was offered."""
+        channel = self.make_channel()
+        playing = _playing(channel)
+        if playing is None or "text" not in self.trigger_kinds:
+            return
+        for typed in ('/restart{"a": "b"}', "_inform[a=b]", "/x@0.9"):
+            for event in self.events_of(channel, playing("text", typed, self.now)):
+                payload = getattr(event, "payload", None)
+                self.assertEqual((event.text, payload), (typed, None))
 
     def _bears_all(
         self,
@@ -260,3 +269,10 @@ class AbilityContract(InboundContract, OutboundContract):
 
 def _nobody_answers(call: Call) -> CallResult:
     return CallResult(outcome="not_sent", error=f"refused\n{call.url}")
+
+
+def _playing(channel: Any) -> Callable[[str, str, float], WebhookRequest] | None:
+    """What plays the platform of `channel`; None where nothing does."""
+    if isinstance(channel, TriggersAt):
+        return partial(channel.trigger_at, url=_HOOK)
+    return channel.trigger if isinstance(channel, Triggers) else None
