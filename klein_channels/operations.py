@@ -95,8 +95,8 @@ class Operations:
 
     def resume(self, channel: str, account: str | None) -> Deferred[bool]:
         """Let it go on; False if it was not paused."""
-        place = place_of(channel, account)
-        return self._do("resume", place, lambda db: resume(db, place), _done)
+        place, now = place_of(channel, account), self._now()
+        return self._do("resume", place, lambda db: resume(db, place, now), _done)
 
     # -- conversations
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from .model import Address, AnyEvent, Message, Text
 from .store import Reply, StartedTurn, Store
-from .store.pauses import Pause, pauses, place_of
+from .store.pauses import Pause, pauses_ever, place_of
 
 
 class Paused:
@@ -17,6 +17,7 @@ class Paused:
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
         self._store = store
         self._now = now
+        self._known: dict[str, Pause] = {}
         self._places: dict[str, Pause] = {}
 
     def now(self) -> list[Pause]:
@@ -25,11 +26,15 @@ class Paused:
 
     def refresh(self) -> Deferred[bool]:
         """Read them again; whether somebody may go on who could not before."""
-        return self._store.look(pauses).addCallback(self._read)
+        return self._store.look(pauses_ever).addCallback(self._read)
 
     def _read(self, found: list[Pause]) -> bool:
-        before, self._places = self._places, {pause.place: pause for pause in found}
-        return any(self._places.get(place) != pause for place, pause in before.items())
+        before = self._known
+        self._known = {pause.place: pause for pause in found}
+        self._places = {place: pause for place, pause in self._known.items() if pause.mode != "over"}
+        # What is over may have been on and off between two looks, and held somebody up all the same.
+        changed = (pause for place, pause in self._known.items() if before.get(place) != pause)
+        return any(pause.mode in ("over", "maintenance") for pause in changed)
 
     def refuses(self, events: Iterable[AnyEvent]) -> bool:
         """Whether any of these events is for a place that takes nothing."""

@@ -92,6 +92,16 @@ class PauseTests(OperationsCase):
         self.resume()
         self.assertEqual(kit.sent, ["re: one", "re: two"])
 
+    def test_one_that_was_over_before_any_server_looked_leaves_nobody_waiting(self):
+        kit = self.served(policy=Policy(poll_interval=10))
+        kit.advance(15)
+        self.get(self.operations.pause("facebook", None, "hold"))
+        kit.message("one")
+        self.get(self.operations.resume("facebook", None))
+        self.assertEqual(kit.sent, [])
+        kit.advance(11)
+        self.assertEqual(kit.sent, ["re: one"])
+
     def test_one_account_alone(self):
         kit = self.served()
         self.pause(account="another page")

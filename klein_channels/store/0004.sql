@@ -4,6 +4,7 @@
 CREATE TABLE pause (
     place   TEXT PRIMARY KEY,    -- how the keys of its conversations begin: channel: or channel:account:
     mode    TEXT NOT NULL,       -- hold: accept, answer later | maintenance: answer with `says` | reject: take nothing
+                                 -- | over: it has ended
     says    TEXT,
     note    TEXT,                -- why, for other operators
     since   DOUBLE PRECISION NOT NULL,

@@ -9,6 +9,7 @@ from ..model import Address, Value
 from .database import Database
 
 Mode = Literal["hold", "maintenance", "reject"]
+AnyMode = Literal[Mode, "over"]
 STILL = "('hold', 'reject')"
 """The modes in which no turn begins and no reply goes out."""
 
@@ -17,7 +18,7 @@ class Pause(Value, frozen=True, kw_only=True, omit_defaults=False):
     """A channel, or one account of it, that is paused; `place` is how the keys of its conversations begin."""
 
     place: str
-    mode: Mode
+    mode: AnyMode
     says: str | None = None
     note: str | None = None
     since: float = 0.0
@@ -47,13 +48,27 @@ def pause(db: Database, new: Pause) -> None:
     )
 
 
-def resume(db: Database, place: str) -> bool:
-    """Let a place go on; False if it was not paused."""
-    return db.execute("DELETE FROM pause WHERE place = ?", (place,)).rowcount == 1
+def resume(db: Database, place: str, now: float) -> bool:
+    """Let a place go on; False if it was not paused.
+
+    The row stays: a server that looks only now must notice that there was a pause, however short,
+    since what came under it waits to be told that it is over.
+    """
+    over = db.execute(
+        "UPDATE pause SET mode = 'over', says = NULL, note = NULL, since = ?, number = ?"
+        " WHERE place = ? AND mode <> 'over'",
+        (now, secrets.token_hex(4), place),
+    )
+    return over.rowcount == 1
 
 
 def pauses(db: Database) -> list[Pause]:
     """All there are."""
+    return [pause for pause in pauses_ever(db) if pause.mode != "over"]
+
+
+def pauses_ever(db: Database) -> list[Pause]:
+    """All there are, and for each place the last one that is over."""
     rows = db.execute("SELECT place, mode, says, note, since, number FROM pause ORDER BY place")
     return [
         Pause(
