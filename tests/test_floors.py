@@ -16,7 +16,7 @@ NAME = PACKAGE.name
 
 # A package stands for all its modules, unless one of them is listed itself.
 FLOORS = {
-    0: "__init__ errors model secret policy environment waiting lanes meter",
+    0: "__init__ errors model secret policy environment waiting lanes meter tallies",
     1: "rates signatures sealing text backoff buckets interpreter logs json_log json_fields credentials"
     " replies markdown media_types",
     2: "channel fit channels meta slack telegram twilio whatsapp",
