@@ -32,17 +32,20 @@ class Administration:
         self._clock: IReactorTime | None = None
         self._pulse: LoopingCall | None = None
         self._last = 0.0
+        self._site: Any = None
 
     def _seconds(self) -> float:
         return float(self._clock.seconds()) if self._clock is not None else 0.0
 
     def site(self, clock: IReactorTime, policy: Policy, now: Callable[[], float]) -> Any:
-        """What listens at the endpoint."""
-        # Klein installs a reactor when it is imported: not before one was chosen.
-        from .web.admin import Admin
+        """What listens at the endpoint; always the same one."""
+        if self._site is None:
+            # Klein installs a reactor when it is imported: not before one was chosen.
+            from .web.admin import Admin
 
-        self._clock = clock
-        return Admin(self._service, self._settings, now, self.meter).site(clock, policy)
+            self._clock = clock
+            self._site = Admin(self._service, self._settings, now, self.meter).site(clock, policy)
+        return self._site
 
     def start(self, clock: IReactorTime) -> None:
         """Begin to feel the pulse of the reactor, where somebody wants to know."""
@@ -56,9 +59,12 @@ class Administration:
         beating.addErrback(lambda failure: _log.failure("the pulse ended", failure))
 
     def stop(self) -> None:
-        """Feel it no more."""
+        """Feel it no more, and let nobody in."""
         if self._pulse is not None and self._pulse.running:
             self._pulse.stop()
+        if self._site is not None:
+            self._site.drain()
+            self._site.abort()
 
     def _beat(self) -> None:
         assert self.meter is not None, "start() looked"

@@ -284,6 +284,19 @@ def pauses(store: str | None, config: str | None) -> None:
             click.echo(printable(f"{one.place}  {one.mode}  {when(one.since)}  {one.note or ''}").rstrip())
 
 
+@click.command()
+@_store_options
+def backlog(store: str | None, config: str | None) -> None:
+    """List what waits in each channel: events, since when (UTC), replies, dead letters."""
+    with Opened(store, config) as operations:
+        names = operations.channels()
+        for name, one in zip(names, now(operations.backlog([f"{name}:" for name in names])), strict=True):
+            click.echo(
+                f"{name}: {one.waiting_events} events wait (since {when(one.oldest)}),"
+                f" {one.unsent_replies} replies, {one.dead_turns + one.dead_replies} dead letters"
+            )
+
+
 # -- people and the record
 
 
@@ -329,7 +342,16 @@ def audit(store: str | None, config: str | None) -> None:
             after = page[-1].id
 
 
-commands: tuple[click.Command, ...] = (dead_letters, conversations, pause, resume, pauses, people, audit)
+commands: tuple[click.Command, ...] = (
+    dead_letters,
+    conversations,
+    backlog,
+    pause,
+    resume,
+    pauses,
+    people,
+    audit,
+)
 
 
 # -- what they share
@@ -339,6 +361,12 @@ class _Operations(Operations):
     """With what a configuration says about channels, where one is given."""
 
     by_sender: dict[str, bool] | None = None
+
+    def channels(self) -> list[str]:
+        """The channels of the configuration."""
+        if self.by_sender is None:
+            raise ConfigError("give the --config: it has the names of the channels")
+        return sorted(self.by_sender)
 
     def known_channel(self, channel: str) -> None:
         """Refuse a channel that the configuration does not have."""

@@ -362,6 +362,14 @@ class OrderTests(AdminCase):
         kit.settle()
         self.assertEqual(len(kit.rows("SELECT * FROM pause")), 1)
 
+    def test_when_the_server_stops_no_connection_is_left(self):
+        kit = self.served()
+        asked = self.asked("GET", V1 + "/status")
+        self.assertFalse(asked.closed)
+        kit.service.stopService()
+        kit.advance(20)
+        self.assertTrue(asked.closed)
+
     def test_while_the_server_stops_nothing_is_ordered(self):
         kit = self.served()
         self.patch(kit.service, "_started", False)
@@ -393,6 +401,14 @@ class MetricsTests(AdminCase):
         self.assertEqual(page["klein_channels_paused", "facebook", "hold"], 1)
         self.assertEqual(page["klein_channels_ready",], 1)
         self.assertEqual(page["klein_channels_events_received_total", PAGE, "facebook", "message"], 2)
+
+    def test_several_paused_accounts_are_one_series(self):
+        self.served()
+        for account in ("1", "2"):
+            self.post("/pause", {"channel": "facebook", "account": account, "mode": "hold"})
+        answer = self.asked("GET", "/metrics").body.decode()
+        self.assertEqual(answer.count('klein_channels_paused{channel="facebook",mode="hold"} 2.0'), 1)
+        self.assertEqual(answer.count("klein_channels_paused{"), 1)
 
     def test_a_store_that_is_away_is_no_reason_to_show_nothing(self):
         kit = self.served()

@@ -112,6 +112,15 @@ class PeopleTests(OperatorCase):
 
 
 class RecordTests(OperatorCase):
+    def test_what_waits(self):
+        self.get(self.server.enqueue([arrival(message("hi"))], NOW))
+        self.dead_reply()
+        said = self.run_on("backlog")
+        self.assertEqual(
+            said, "plain: 1 events wait (since 2027-01-15T08:00:00Z), 0 replies, 1 dead letters\n"
+        )
+        self.assertIn("--config", self.refused("backlog", "--store", self.url))
+
     def test_conversations_and_all_that_was_done(self):
         self.get(self.server.enqueue([arrival(message("hi"))], NOW))
         self.run_on("conversations", "owner", KEY, "human")

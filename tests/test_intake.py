@@ -30,6 +30,7 @@ from klein_channels.model import (
     WebhookResponse,
 )
 from klein_channels.policy import Policy
+from klein_channels.store import Cursor
 
 from .doubles import NOW, PlainChannel, Scripted, address, clock_at, message, opened, request
 
@@ -177,6 +178,18 @@ class NotStoredTests(IntakeCase):
         self.clock.advance(60)
         self.receive()
         self.assertEqual([line["kept_back"] for line in self.logged("answered 503")], [0, 2])
+
+
+class PausedTests(IntakeCase):
+    def test_what_is_polled_from_a_place_that_rejects_is_asked_for_again(self):
+        self.made(opened())
+        self.addCleanup(self.store.close)
+        self.intake._refuses = lambda events: True
+        cursor = Cursor(name="plain:a", value=b"7")
+        self.assertFalse(self.successResultOf(self.intake.take(self.channel, [message()], cursor)))
+        self.assertIsNone(self.successResultOf(self.store.cursor("plain:a")))
+        self.intake._refuses = lambda events: False
+        self.assertTrue(self.successResultOf(self.intake.take(self.channel, [message()], cursor)))
 
 
 class ShieldTests(IntakeCase):

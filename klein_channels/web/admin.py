@@ -8,6 +8,7 @@ of what people wrote; what has, is asked for by name and written into the record
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -337,9 +338,9 @@ class Admin:
                 ("dead_letters", (name, "turn"), backlog.dead_turns),
                 ("dead_letters", (name, "reply"), backlog.dead_replies),
             ]
-        for pause in self._service.pauses():
-            found.append(("paused", (pause.place.partition(":")[0], pause.mode), 1))
-        return found
+        # A channel may have several paused accounts; a page that says one thing twice is refused.
+        paused = Counter((pause.place.partition(":")[0], pause.mode) for pause in self._service.pauses())
+        return [*found, *(("paused", place, number) for place, number in paused.items())]
 
 
 class _NoSuchError(KleinChannelsError):
