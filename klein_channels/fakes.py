@@ -13,7 +13,9 @@ from twisted.web.server import Site
 from .errors import ConfigError
 from .run import chosen_reactor
 from .testing.graph import GraphStandIn, SentMessage
+from .testing.graph_answers import Product
 from .testing.graph_instagram import InstagramAccounts
+from .testing.graph_numbers import Numbers
 
 LOOPBACK = "127.0.0.1"
 PORT = 5006
@@ -33,26 +35,33 @@ def fake() -> None:
     "--page", "pages", multiple=True, help="A Facebook page: ID=TOKEN, or ID for a token made here."
 )
 @click.option("--instagram", multiple=True, help="An Instagram account, as above, with its page's token.")
+@click.option("--whatsapp", multiple=True, help="A WhatsApp phone number id, as above.")
 @click.option("--secret", help="The app secret; then every call has to prove that it knows it.")
 @click.option("--latency", default=0.0, type=click.FloatRange(0, 600), help="Seconds before each answer.")
 def fake_graph(
-    port: int, pages: tuple[str, ...], instagram: tuple[str, ...], secret: str | None, latency: float
+    port: int,
+    pages: tuple[str, ...],
+    instagram: tuple[str, ...],
+    whatsapp: tuple[str, ...],
+    secret: str | None,
+    latency: float,
 ) -> None:
     """Play Meta's Graph API: judge calls as it does, and show what people would see.
 
     Let a channel's graph_url, or the variable KLEIN_CHANNELS_GRAPH_URL, be the address that is printed.
     """
-    if not pages and not instagram:
+    if not pages and not instagram and not whatsapp:
         pages = ("1000",)
     accounts = {
         "--page": read_accounts("--page", pages),
         "--instagram": read_accounts("--instagram", instagram),
+        "--whatsapp": read_accounts("--whatsapp", whatsapp),
     }
     for option, tokens in accounts.items():
         for account, token in tokens.items():
             click.echo(f"{option} {account} has the token {token}")
     reactor = chosen_reactor()
-    graph = make_graph(reactor, accounts["--page"], accounts["--instagram"], secret, latency, click.echo)
+    graph = make_graph(reactor, accounts, secret, latency, click.echo)
     site = Site(graph)
     site.log = lambda request: None  # type: ignore[method-assign]
     try:
@@ -65,14 +74,17 @@ def fake_graph(
 
 def make_graph(
     reactor: Any,
-    pages: Mapping[str, str],
-    instagram: Mapping[str, str],
+    accounts: Mapping[str, Mapping[str, str]],
     secret: str | None,
     latency: float,
     write: Write,
 ) -> GraphStandIn:
-    """The stand-in, which writes down what people see."""
-    graph = GraphStandIn(reactor, pages, secret, latency, [InstagramAccounts(instagram)])
+    """The stand-in with `accounts`, by their option; it writes down what people see."""
+    others: list[Product] = [
+        InstagramAccounts(accounts.get("--instagram", {})),
+        Numbers(accounts.get("--whatsapp", {})),
+    ]
+    graph = GraphStandIn(reactor, accounts.get("--page", {}), secret, latency, others)
 
     def shown(sent: SentMessage) -> None:
         write(describe(sent))

@@ -14,6 +14,8 @@ from klein_channels.channel import (
     Answers,
     Capabilities,
     Edits,
+    Fetches,
+    KnowsPeople,
     Live,
     Provisions,
     Streams,
@@ -48,11 +50,14 @@ def _rows(channel: Any, able: Capabilities) -> Iterator[tuple[str, str]]:
     yield "A text that grows", _growth(channel, able)
     yield "Buttons", _buttons(able)
     yield "Quick replies", _quick_replies(able)
+    yield "Lists", _lists(able)
     yield "Cards", _cards(able)
     yield "Media", ", ".join(sorted(able.media)) or "as links"
     yield "Location", "a place" if able.location else "in words"
     yield "The platform's own JSON", "yes" if able.custom else "no, it is shown as text"
     yield "Payloads of buttons", _payloads(able)
+    yield "Files of people", "saved where asked for" if issubclass(channel, Fetches) else "by their address"
+    yield "Who people are", _people(channel)
     yield "Typing", _typing(channel, able)
     yield "Replies travel", _way_out(channel, able)
     # Protocols with properties cannot be asked for by class.
@@ -77,10 +82,25 @@ def _growth(channel: Any, able: Capabilities) -> str:
 def _buttons(able: Capabilities) -> str:
     if not able.buttons:
         return "listed in words"
-    links = "" if able.button_links else "; none with links"
+    lone = "; a link only alone" if able.lone_link else "; none with links"
+    links = "" if able.button_links else lone
     unit = UNITS[able.text_unit]
     titles = f"{able.buttons}, titles of {able.button_title} {unit}"
     return f"{titles}, under {able.button_text:,} {unit} of text{links}"
+
+
+def _lists(able: Capabilities) -> str:
+    if not able.list_rows:
+        return "as quick replies, buttons, or words"
+    unit = UNITS[able.title_unit or able.text_unit]
+    rows = (
+        f"{able.list_rows} rows, titles of {able.list_title} {unit}, descriptions of {able.list_description}"
+    )
+    return f"{rows}, under {able.list_text:,}"
+
+
+def _people(channel: Any) -> str:
+    return "asked for with ``profiles``" if issubclass(channel, KnowsPeople) else "as far as messages say it"
 
 
 def _quick_replies(able: Capabilities) -> str:

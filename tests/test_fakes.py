@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.channels.facebook import FacebookInput
+from klein_channels.channels.whatsapp import WhatsAppInput
 from klein_channels.cli import main
 from klein_channels.errors import ConfigError
 from klein_channels.fakes import describe, make_graph, read_accounts
@@ -21,8 +22,12 @@ from klein_channels.testing.steps import drive
 class FakeGraphTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines: list[str] = []
-        accounts = {"17841400000000001": "instagram-token"}
-        self.graph = make_graph(Clock(), {"1000": "page-token"}, accounts, "secret", 0.0, self.lines.append)
+        accounts = {
+            "--page": {"1000": "page-token"},
+            "--instagram": {"17841400000000001": "instagram-token"},
+            "--whatsapp": {"2000": "number-token"},
+        }
+        self.graph = make_graph(Clock(), accounts, "secret", 0.0, self.lines.append)
 
     def send(self, part: AnyPart, **more: Any) -> Any:
         channel = FacebookInput(
@@ -47,6 +52,15 @@ class FakeGraphTests(SynchronousTestCase):
             {"message": 5},
         ):
             self.assertIn("1000 -> ", describe(SentMessage(page="1000", body=body)))
+
+    def test_numbers_of_whatsapp_are_played_too(self) -> None:
+        numbers = {"2000": "number-token"}
+        whatsapp = WhatsAppInput("v", "secret", numbers, graph_url="https://graph.test")
+        address = Address(channel="whatsapp", account="2000", peer="77")
+        outgoing = Outgoing(id="o1", address=address, part=Text(text="hi"), cause="m")
+        outcome = drive(whatsapp.send(outgoing), served(self.graph))[1]
+        self.assertIsInstance(outcome, Sent)
+        self.assertIn("2000 -> +77: hi", self.lines[0])
 
     def test_accounts_have_the_token_that_is_given_or_one_of_their_own(self) -> None:
         found = read_accounts("--page", ("1=a=b", "2"))
