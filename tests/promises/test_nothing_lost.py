@@ -8,6 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.web.server import Site
 
 from klein_channels.errors import StartError
+from klein_channels.policy import Policy
 from klein_channels.testing.graph import NEVER
 from klein_channels.testing.memory import webhook
 
@@ -112,6 +113,19 @@ class KillTests(PromiseCase):
         self.assertIsNone(kit.message("hi"))
         self.restart(kit)
         self.assertEqual(kit.sent, ["re: hi"])
+
+    def test_an_event_whose_turn_had_not_begun(self):
+        agent = HeldAgent()
+        kit = self.serve(agent, durable=True, policy=Policy(max_turns=1))
+        kit.message("first")
+        kit.message("second", person="2")
+        kit.kill()
+        self.restart(kit)
+        agent.answer("one", -1)
+        kit.settle()
+        agent.answer("two", -1)
+        kit.settle()
+        self.assertEqual((agent.asked, kit.sent), (["first", "first", "second"], ["one", "two"]))
 
     def test_in_the_middle_of_a_turn(self):
         agent = HeldAgent()
