@@ -240,9 +240,10 @@ def recovery(options: argparse.Namespace) -> None:
         try:
             server.wait()
             print(f"listening after {time.monotonic() - began:.2f} s")
-            for count in (1, options.events // 100):
+            for count in (1, 100):
                 graph.wait_for(count)
-                print(f"{count} replies after {time.monotonic() - began:.2f} s")
+                took = time.monotonic() - began
+                print(f"{count} replies after {took:.2f} s; {server.cpu():.2f} s of CPU since the start")
         finally:
             server.stop()
             graph.stop()

@@ -53,6 +53,8 @@ from .transport import HttpTransport, LiveScreen, shows_growth
 from .upkeep import Upkeep, checked_horizon
 
 _log = Logger()
+WOKEN_AT_ONCE = 200
+"""Conversations that are woken before the reactor looks after everything else again."""
 LAST_WORDS = 1.0
 """Seconds that each of the last steps of a stop may take: giving up, the store, the connections."""
 
@@ -296,6 +298,7 @@ class ChannelService(MultiService):
             stores=lambda *what: self._intake.take(*what),  # noqa: PLW0108  (made below)
             interrupts=lambda *what: self._conversations.interrupt(*what),  # noqa: PLW0108
             joined=self._hear_what_waits,
+            left=self._lose,
             **times,
         )
         self._deliveries = Deliveries(
@@ -465,10 +468,16 @@ class ChannelService(MultiService):
 
     def _hear_what_waits(self, key: str) -> None:
         """Somebody is there again who was away."""
-        hastened = self._store.hasten(key, self._now()).addCallback(lambda _: self._deliveries.wake(key))
+        hastened = self._store.hold_socket(key).addCallback(lambda _: self._store.hasten(key, self._now()))
+        hastened.addCallback(lambda _: self._deliveries.wake(key))
         hastened.addErrback(
             lambda f: _log.info("what waits for a socket: {error}", error=f.getErrorMessage())
         )
+
+    def _lose(self, key: str) -> None:
+        """Nobody is there any more, unless at another server."""
+        dropped = self._store.drop_socket(key)
+        dropped.addErrback(lambda f: _log.info("a socket that is gone: {error}", error=f.getErrorMessage()))
 
     def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
         context = msgspec.structs.replace(started.context, last_event=started.turn.event.id)
@@ -511,12 +520,19 @@ class ChannelService(MultiService):
         return self._deliveries.signs.screen(screen)
 
     def _wake(self, due: Due) -> None:
-        for key in due.turns:
-            self._conversations.wake(key)
-        for key in due.replies:
-            self._deliveries.wake(key)
         for conversation, event in due.answers:
             self._exchanges.turn_ended(conversation, event)
+        self._wake_some(due.turns, due.replies)
+
+    def _wake_some(self, turns: Sequence[str], replies: Sequence[str]) -> None:
+        """Wake them a few at a time: what the first ones say must not wait until the last have begun."""
+        for key in turns[:WOKEN_AT_ONCE]:
+            self._conversations.wake(key)
+        for key in replies[:WOKEN_AT_ONCE]:
+            self._deliveries.wake(key)
+        rest = turns[WOKEN_AT_ONCE:], replies[WOKEN_AT_ONCE:]
+        if any(rest) and not self._draining:
+            self.reactor.callLater(0, self._wake_some, *rest)
 
     def _not_stored(self, reason: str) -> None:
         self._write_trouble = reason

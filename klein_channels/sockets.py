@@ -42,7 +42,8 @@ class Wire(Protocol):
 class OpenSockets:
     """All sockets of a service. `stores` takes events, `interrupts` ends the turn of a conversation.
 
-    `joined` is told of conversations in which what is said is heard from now on.
+    `joined` is told of conversations in which what is said is heard here from now on, `left` when it is
+    no longer.
 
     It is the way out for channels that have sockets (`delivery.Transport`); for all others that is `beside`.
     """
@@ -57,6 +58,7 @@ class OpenSockets:
         stores: Stores,
         interrupts: Interrupts,
         joined: Callable[[str], None],
+        left: Callable[[str], None] = lambda conversation: None,
     ) -> None:
         self._beside = beside
         self.patience = beside.patience
@@ -70,6 +72,7 @@ class OpenSockets:
         self._stores = stores
         self._interrupts = interrupts
         self._joined = joined
+        self._left = left
         self._began = now()
         self._open: set[OpenSocket] = set()
         self._by_address: dict[str, OpenSocket] = {}
@@ -143,14 +146,16 @@ class OpenSockets:
         self._gone.pop(key, None)
         if former is not None:
             former.close(REPLACED)
-        self._joined(conversation_of(address, socket.channel.options, address.peer))
+        self._joined(_conversation_of(socket, address))
 
     def closed(self, socket: OpenSocket) -> None:
         """A socket is gone."""
         self._open.discard(socket)
-        key = str(socket.session.address)
-        if self._by_address.get(key) is socket:
+        address = socket.session.address
+        key = str(address)
+        if address is not None and self._by_address.get(key) is socket:
             del self._by_address[key]
+            self._left(_conversation_of(socket, address))
             self._gone[key] = self._now()
             longest = self._patience[socket.channel.name]
             self._clock.callLater(longest, self._forget, key, self._gone[key])
@@ -269,3 +274,7 @@ class OpenSocket:
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+
+
+def _conversation_of(socket: OpenSocket, address: Address) -> str:
+    return conversation_of(address, socket.channel.options, address.peer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -131,6 +131,21 @@ class SocketCase(SynchronousTestCase):
     def say(self, kit: ChannelInMemory, client: SocketClient, words: str | bytes) -> None:
         client.send(words)
         kit.settle()
+
+
+class HoldingTests(SocketCase):
+    def test_other_servers_are_told_which_conversations_end_here(self) -> None:
+        kit = self.serve()
+        told: list[str] = []
+        for name in ("hold_socket", "drop_socket"):
+            self.patch(kit.store, name, lambda key, name=name: told.append(f"{name} {key}") or succeed(None))
+        first, second = self.client(kit, "I am Ada"), self.client(kit, "I am Ada")
+        first.hang_up()
+        kit.settle()
+        self.assertEqual(told, ["hold_socket parrot:us:Ada"] * 2)
+        second.hang_up()
+        kit.settle()
+        self.assertEqual(told[2:], ["drop_socket parrot:us:Ada"])
 
 
 class HandshakeTests(SocketCase):

@@ -242,6 +242,12 @@ class HoldingTests(ServersCase):
         self.assertEqual(self.claim(self.first), NotNow())
         self.assertIsNotNone(self.claim(self.second).row)
 
+    def test_turns_of_a_socket_run_where_its_end_is(self):
+        self.get(self.second.hold_socket(KEY))
+        self.enqueue(self.first, "x")
+        self.assertEqual(self.start(self.first), NotNow())
+        self.assertIsInstance(self.start(self.second), StartedTurn)
+
     def test_a_socket_that_is_gone_binds_nothing(self):
         self.get(self.second.hold_socket(KEY))
         self.get(self.first.drop_socket(KEY))

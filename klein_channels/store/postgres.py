@@ -283,6 +283,10 @@ class PostgresStore(Tables):
         """Start the next turn of a conversation, unless another server runs one."""
 
         def work(db: Database) -> StartedTurn | NotNow | None:
+            holder = leases.socket_elsewhere(db, self.server, conversation)
+            if holder is not None:
+                self._tell(holder, Due(turns=(conversation,)))
+                return NotNow()
             started = self._started(db, conversation, now, deterministic, queueing)
             if isinstance(started, NotNow):
                 # It will look for more when its turn has ended.

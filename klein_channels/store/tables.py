@@ -235,7 +235,9 @@ class Tables:
         self, conversation: str, event: str, carried: Sequence[int], now: float
     ) -> Deferred[None]:
         """Let the rows of an answer that nobody got go the channel's other way."""
-        return self._write(lambda db: exchanges.recall_answer(db, conversation, event, carried, now))
+        return self._write(
+            lambda db: exchanges.recall_answer(db, conversation, event, carried, now), conversation
+        )
 
     def close_abandoned(self, now: float, expired_before: float) -> Deferred[int]:
         """Let replies expire that were not fetched."""
