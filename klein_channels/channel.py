@@ -116,6 +116,8 @@ class Capabilities(Value, frozen=True, kw_only=True):
     """Seconds between two edits of a growing text that the platform bears; 0 where nothing is edited."""
     socket_patience: float = 30.0
     """Seconds for which a reply waits for a socket that is gone to come back; then it expires."""
+    growth_lasts: float = 0.0
+    """Seconds after which the platform forgets what it shows of a growing text; 0 if it does not."""
     grouped: int = 1
     """Messages with the same `group` that people see as one, at the most: they are one turn."""
     retry_patience: float | None = None

@@ -34,6 +34,10 @@ class Screen(Protocol):
         """Show all of it, `piece` being what is new."""
 
 
+STILL_SEEN = 0.7
+"""The part of a platform's time after which a growing text is shown again, so that it does not vanish."""
+
+
 class Growing(Protocol):
     """One text of one turn on its way."""
 
@@ -127,7 +131,9 @@ class GrowingText:
         self._shown = ""
         self._not_before = clock.seconds()
         self._timer: IDelayedCall | None = None
+        self._again: IDelayedCall | None = None
         self._call: Deferred[None] | None = None
+        self._fades = False
         self._over = False
 
     @property
@@ -143,8 +149,9 @@ class GrowingText:
     def stop(self) -> None:
         """Show nothing more."""
         self._over = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, self._again):
+            if timer is not None and timer.active():
+                timer.cancel()
 
     async def settled(self) -> None:
         """Show nothing more, and wait for what is under way: the final text must come after it."""
@@ -171,12 +178,26 @@ class GrowingText:
             self._over = True
             _log.failure("a growing text is not shown any more", result)
         self._not_before = max(self._not_before, self._clock.seconds() + self._interval)
+        self._keep_alive()
+        self._go_on()
+
+    def _keep_alive(self) -> None:
+        """Show the same once more before the platform forgets it, if nothing new comes."""
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        if self._capabilities.growth_lasts and not self._over:
+            self._again = self._clock.callLater(
+                self._capabilities.growth_lasts * STILL_SEEN, self._show_again
+            )
+
+    def _show_again(self) -> None:
+        self._fades = True
         self._go_on()
 
     async def _show(self) -> None:
         part = self._part()
         assert part is not None, "_go_on looked"
-        text = self._text
+        text, self._fades = self._text, False
         outgoing = outgoing_of(self._claim, part, self._now(), partial=True)
         if self._name is None:
             await self._opened(await self._screen.open(outgoing))
@@ -207,7 +228,7 @@ class GrowingText:
 
     def _part(self) -> AnyPart | None:
         """What is to be shown: as long as the text fits into one message, all of it, unless that is seen."""
-        if self._text == self._shown or not self._text.strip():
+        if (self._text == self._shown and not self._fades) or not self._text.strip():
             return None
         whole = Message(parts=(Text(text=self._text, format="markdown"),))
         part, *more = fit(whole, self._capabilities)

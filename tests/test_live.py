@@ -430,3 +430,24 @@ class AnythingMayFailTests(SynchronousTestCase):
             self.assertEqual(len(talk.seen), 1)
         if len(talk.seen) > 1:
             self.assertEqual([repeated for _, repeated in talk.rows()], [1])
+
+
+class FadingTests(SynchronousTestCase):
+    def test_what_the_platform_would_forget_is_shown_again_while_the_agent_thinks(self):
+        talk = Conversation(growth_lasts=30.0)
+        talk.hear()
+        talk.agent.say("one ")
+        talk.pass_time(65)
+        self.assertEqual(talk.board.calls, [("post", "one "), *[("edit", "one ")] * 3])
+        talk.agent.say("two", None)
+        talk.pass_time(60)
+        # Once more as it grew, and in its final form; after that nothing.
+        self.assertEqual(talk.board.calls[4:], [("edit", "one two")] * 2)
+        self.assertEqual((talk.seen, talk.rows()), (["one two"], [("sent", 0)]))
+
+    def test_elsewhere_it_stays_and_costs_nothing(self):
+        talk = Conversation()
+        talk.hear()
+        talk.agent.say("one ")
+        talk.pass_time(120)
+        self.assertEqual(len(talk.board.calls), 1)

@@ -54,6 +54,8 @@ POLL_SECONDS = 25
 """How long Telegram holds a poll that has nothing to tell."""
 POLL_UPDATES = 100
 ANSWER_DEADLINE = 5.0
+DRAFT_LASTS = 30.0
+"""Seconds after its last change in which a draft is seen (Telegram, "sendMessageDraft", 2026)."""
 PRIVATE_PACE, GROUP_PACE = 1.1, 3.1
 """Seconds between two changes that chats bear: 1 message a second, 20 a minute in groups (Telegram,
 "Bots FAQ", 2026)."""
@@ -107,6 +109,7 @@ CAPABILITIES = Capabilities(
     # A changed app can send any data as that of a button (Telegram, "CallbackQuery").
     signed_payloads=False,
     edit_interval=PRIVATE_PACE,
+    growth_lasts=DRAFT_LASTS,
     # An album is sent message by message, up to ten of them.
     grouped=10,
     rates=(BOT_RATE, PRIVATE_RATE),
