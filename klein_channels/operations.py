@@ -31,7 +31,7 @@ from .store.overview import (
 )
 from .store.owners import set_owner
 from .store.pauses import Mode, Pause, pause, pauses, place_of, resume
-from .store.people import Person, Traces, chunks_of, erase, own_conversations, shown, traces
+from .store.people import Person, Traces, chunks_of, erase, in_conversations, shown, traces
 from .store.selection import Prospect, Selection, edit, place_of_letter, prospect, selected
 
 _log = Logger()
@@ -207,8 +207,8 @@ class Operations:
         found = Traces()
         key: str | None = ""
         while key is not None:
-            keys, key = await self._store.look(partial(own_conversations, person=person, after=key))
-            found |= Traces(conversations=tuple(keys))
+            more, key = await self._store.look(partial(in_conversations, person=person, after=key))
+            found |= more
         for table in TABLES:
             at: int | None = 0
             while at is not None:

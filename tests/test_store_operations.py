@@ -5,7 +5,7 @@ from twisted.internet.defer import ensureDeferred
 from klein_channels.errors import StoreError
 from klein_channels.model import Sender
 from klein_channels.operations import Operations
-from klein_channels.store import EndOfTurn, NotNow, StartedTurn
+from klein_channels.store import Acquaintance, EndOfTurn, NotNow, StartedTurn
 from klein_channels.store.people import Person
 from klein_channels.store.purging import Cutoffs
 from klein_channels.store.selection import Selection
@@ -178,6 +178,18 @@ class PersonTests(OperationsCase):
         shown = self.do(self.operations.export(self.person(id="q")))["tables"]
         self.assertEqual([row["event"]["text"] for row in shown["inbox"]], ["theirs"])
         self.assertEqual([row["message"]["parts"][0]["text"] for row in shown["outbox"]], ["to them"])
+
+    def test_who_they_are_is_forgotten_in_the_conversations_of_others_too(self):
+        key = str(address("group"))
+        self.get(self.store.enqueue([arrival(message("hi", peer="group", sender=Sender(id="q")))], NOW))
+        for who in "pq":
+            known = Acquaintance(person=Sender(id=who, name=f"Name of {who}"), until=NOW + 9)
+            self.get(self.store.note_person(key, known))
+        shown = self.do(self.operations.export(self.person()))["tables"]
+        self.assertEqual(shown["known_in"], [key])
+        self.do(self.operations.erase(self.person()))
+        started = self.start(key)
+        self.assertEqual([one.person.name for one in started.people], ["Name of q"])
 
     def test_where_each_sender_is_a_conversation_of_their_own(self):
         mine, theirs = address("group", thread="p"), address("group", thread="q")

@@ -16,6 +16,7 @@ import msgspec
 
 from ..model import JSON, Address, PersonEvent, Value, from_json
 from .database import Database
+from .persons import forget_person, people_of
 from .selection import like
 
 CHUNK = 2000
@@ -45,6 +46,8 @@ class Traces(Value, frozen=True, kw_only=True):
     turn: tuple[int, ...] = ()
     outbox: tuple[int, ...] = ()
     exchange: tuple[tuple[str, str], ...] = ()
+    known_in: tuple[str, ...] = ()
+    """Conversations of others with which it is remembered who they are."""
 
     def rows(self) -> int:
         """How many rows of the three tables."""
@@ -58,6 +61,7 @@ class Traces(Value, frozen=True, kw_only=True):
             turn=_joined(self.turn, other.turn),
             outbox=_joined(self.outbox, other.outbox),
             exchange=_joined(self.exchange, other.exchange),
+            known_in=_joined(self.known_in, other.known_in),
         )
 
 
@@ -65,14 +69,16 @@ def _joined(one: Sequence[Any], two: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys((*one, *two)))
 
 
-def own_conversations(db: Database, person: Person, after: str) -> tuple[list[str], str | None]:
-    """Keys of conversations that are this person's alone, of the next chunk; where to go on, if anywhere."""
+def in_conversations(db: Database, person: Person, after: str) -> tuple[Traces, str | None]:
+    """What the next chunk of conversations has of them: all, or who they are; where to go on, if anywhere."""
     rows = db.execute(
-        "SELECT key FROM conversation WHERE key > ? AND key LIKE ? ESCAPE '!' ORDER BY key LIMIT ?",
+        "SELECT key, people FROM conversation WHERE key > ? AND key LIKE ? ESCAPE '!' ORDER BY key LIMIT ?",
         (after, f"{like(person.channel)}:%", CHUNK),
     ).fetchall()
-    keys = [row["key"] for row in rows]
-    return [key for key in keys if _is_theirs(key, person)], keys[-1] if len(keys) == CHUNK else None
+    theirs = tuple(row["key"] for row in rows if _is_theirs(row["key"], person))
+    known = (row["key"] for row in rows if any(one.person.id == person.id for one in people_of(row)))
+    found = Traces(conversations=theirs, known_in=tuple(key for key in known if key not in theirs))
+    return found, rows[-1]["key"] if len(rows) == CHUNK else None
 
 
 def _is_theirs(key: str, person: Person) -> bool:
@@ -141,6 +147,8 @@ def erase(db: Database, found: Traces, person: Person) -> int:
         gone += db.execute(
             "DELETE FROM exchange WHERE conversation = ? AND event = ?", (conversation, event)
         ).rowcount
+    for key in found.known_in:
+        forget_person(db, key, person.id)
     for key in found.conversations:
         gone += db.execute("DELETE FROM exchange WHERE conversation = ?", (key,)).rowcount
         gone += db.execute("DELETE FROM conversation WHERE key = ?", (key,)).rowcount
@@ -155,8 +163,8 @@ def chunks_of(found: Traces, size: int) -> Iterable[Traces]:
         ids = getattr(found, table)
         for begin in range(0, len(ids), size):
             yield Traces(**{table: ids[begin : begin + size]})
-    if found.exchange or found.conversations:
-        yield Traces(exchange=found.exchange, conversations=found.conversations)
+    if found.exchange or found.conversations or found.known_in:
+        yield Traces(exchange=found.exchange, conversations=found.conversations, known_in=found.known_in)
 
 
 def shown(db: Database, found: Traces) -> JSON:
@@ -173,6 +181,7 @@ def shown(db: Database, found: Traces) -> JSON:
         for key in found.conversations
         for row in db.execute("SELECT * FROM conversation WHERE key = ?", (key,)).fetchall()
     ]
+    result["known_in"] = list(found.known_in)
     return result
 
 

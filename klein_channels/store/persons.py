@@ -25,3 +25,13 @@ def note_person(db: Database, key: str, learnt: Acquaintance) -> None:
     others = [one for one in people_of(row) if one.person.id != learnt.person.id]
     kept = msgspec.json.encode([*others, learnt][-MOST_KEPT:])
     db.execute("UPDATE conversation SET people = ? WHERE key = ?", (kept, key))
+
+
+def forget_person(db: Database, key: str, person: str) -> None:
+    """Remember of a conversation's people all but this one."""
+    row = db.execute("SELECT people FROM conversation WHERE key = ?", (key,)).fetchone()
+    others = [one for one in people_of(row) if one.person.id != person]
+    db.execute(
+        "UPDATE conversation SET people = ? WHERE key = ?",
+        (msgspec.json.encode(others) if others else None, key),
+    )
