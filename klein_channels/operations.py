@@ -31,7 +31,7 @@ from .store.overview import (
 )
 from .store.owners import set_owner
 from .store.pauses import Mode, Pause, pause, pauses, place_of, resume
-from .store.people import Person, Traces, chunks_of, erase, in_conversations, shown, traces
+from .store.people import Person, Traces, chunks_of, erase, in_conversations, others_in, shown, traces
 from .store.selection import Prospect, Selection, edit, place_of_letter, prospect, selected
 
 _log = Logger()
@@ -41,7 +41,8 @@ ERASED_AT_ONCE = 200
 """Rows that one transaction of an erasure deletes at most."""
 PASSES = 5
 """How often an erasure looks again for what was written while it was at work."""
-TABLES = ("turn", "inbox", "outbox")
+KEYS_AT_ONCE = 200
+"""Conversations that one question names at most."""
 
 
 class Keeper(Protocol):
@@ -209,12 +210,32 @@ class Operations:
         while key is not None:
             more, key = await self._store.look(partial(in_conversations, person=person, after=key))
             found |= more
-        for table in TABLES:
+        found |= await self._in_table(person, "inbox")
+        # On some platforms a direct chat has a name of its own: it is known by who speaks there.
+        theirs = await self._spoken_alone(person, found.spoke_in)
+        for table in ("inbox", "turn", "outbox") if theirs else ("turn", "outbox"):
+            found |= await self._in_table(person, table, theirs)
+        return found
+
+    async def _in_table(self, person: Person, table: str, theirs: Sequence[str] = ()) -> Traces:
+        found = Traces()
+        at: int | None = 0
+        while at is not None:
+            work = partial(traces, person=person, table=table, after=at, theirs=theirs)
+            more, at = await self._store.look(work)
+            found |= more
+        return found
+
+    async def _spoken_alone(self, person: Person, keys: Sequence[str]) -> list[str]:
+        """Those of `keys` in which nobody else speaks."""
+        shared: set[str] = set()
+        for begin in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[begin : begin + KEYS_AT_ONCE]
             at: int | None = 0
             while at is not None:
-                more, at = await self._store.look(partial(traces, person=person, table=table, after=at))
-                found |= more
-        return found
+                more, at = await self._store.look(partial(others_in, person=person, keys=some, after=at))
+                shared |= more
+        return [key for key in keys if key not in shared]
 
     # -- the record
 

@@ -179,6 +179,24 @@ class PersonTests(OperationsCase):
         self.assertEqual([row["event"]["text"] for row in shown["inbox"]], ["theirs"])
         self.assertEqual([row["message"]["parts"][0]["text"] for row in shown["outbox"]], ["to them"])
 
+    def test_a_direct_chat_with_a_name_of_its_own_is_theirs_alone(self):
+        key = str(address("D123"))
+        for peer, who in (("D123", "p"), ("C9", "p"), ("C9", "q")):
+            event = message("hi", peer=peer, sender=Sender(id=who))
+            self.get(self.store.enqueue([arrival(event)], NOW))
+            self.get(
+                self.store.post(
+                    str(address(peer)), [said(f"news for {peer}", address=address(peer))], None, NOW
+                )
+            )
+        self.do(self.operations.erase(self.person()))
+        states = self.get(self.operations.conversations("plain"))
+        self.assertEqual([one.key for one in states], [str(address("C9"))])
+        (left,) = self.get(self.operations.backlog([key]))
+        self.assertEqual((left.waiting_events, left.unsent_replies), (0, 0))
+        shown = self.do(self.operations.export(self.person(id="q")))["tables"]
+        self.assertEqual(len(shown["inbox"]), 1)
+
     def test_who_they_are_is_forgotten_in_the_conversations_of_others_too(self):
         key = str(address("group"))
         self.get(self.store.enqueue([arrival(message("hi", peer="group", sender=Sender(id="q")))], NOW))

@@ -46,6 +46,8 @@ class Traces(Value, frozen=True, kw_only=True):
     turn: tuple[int, ...] = ()
     outbox: tuple[int, ...] = ()
     exchange: tuple[tuple[str, str], ...] = ()
+    spoke_in: tuple[str, ...] = ()
+    """Conversations that do not bear their name and in which they said something."""
     known_in: tuple[str, ...] = ()
     """Conversations of others with which it is remembered who they are."""
 
@@ -61,6 +63,7 @@ class Traces(Value, frozen=True, kw_only=True):
             turn=_joined(self.turn, other.turn),
             outbox=_joined(self.outbox, other.outbox),
             exchange=_joined(self.exchange, other.exchange),
+            spoke_in=_joined(self.spoke_in, other.spoke_in),
             known_in=_joined(self.known_in, other.known_in),
         )
 
@@ -91,13 +94,35 @@ def _is_theirs(key: str, person: Person) -> bool:
     return address.thread == person.id if person.by_sender else address.peer == person.id
 
 
-def traces(db: Database, person: Person, table: str, after: int) -> tuple[Traces, int | None]:
-    """What the next chunk of `table` holds of them; where to go on, if anywhere."""
+def others_in(db: Database, person: Person, keys: Sequence[str], after: int) -> tuple[set[str], int | None]:
+    """Those of `keys` in which others speak too, by the next chunk; where to go on, if anywhere."""
+    marks = ", ".join("?" * len(keys))
+    rows = db.execute(
+        f"SELECT id, conversation, event FROM inbox WHERE id > ? AND conversation IN ({marks})"
+        " ORDER BY id LIMIT ?",
+        (after, *keys, CHUNK),
+    ).fetchall()
+    found = {row["conversation"] for row in rows if _speaker(row) not in (None, person.id)}
+    return found, rows[-1]["id"] if len(rows) == CHUNK else None
+
+
+def _speaker(row: Any) -> str | None:
+    event = from_json(bytes(row["event"]))
+    return event.sender.id if isinstance(event, PersonEvent) and event.sender is not None else None
+
+
+def traces(
+    db: Database, person: Person, table: str, after: int, theirs: Sequence[str] = ()
+) -> tuple[Traces, int | None]:
+    """What the next chunk of `table` holds of them; where to go on, if anywhere.
+
+    `theirs` are conversations that are found to be theirs alone, though they bear another name.
+    """
     rows = db.execute(
         f"SELECT * FROM {table} WHERE id > ? ORDER BY id LIMIT ?",
         (after, CHUNK),
     ).fetchall()
-    mine = [row for row in rows if _is_theirs(row["conversation"], person)]
+    mine = [row for row in rows if row["conversation"] in theirs or _is_theirs(row["conversation"], person)]
     found = Traces(
         conversations=tuple(dict.fromkeys(row["conversation"] for row in mine)),
         **{table: tuple(row["id"] for row in mine)},
@@ -129,6 +154,7 @@ def _said(db: Database, rows: Iterable[Any], person: Person) -> Traces:
             turn=turns,
             outbox=tuple(replies),
             exchange=((row["conversation"], event.id),),
+            spoke_in=(row["conversation"],),
         )
     return found
 
