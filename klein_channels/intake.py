@@ -435,8 +435,12 @@ def takes_over(echo: Echo, options: ChannelOptions) -> bool:
 
 def conversation_key(event: AnyEvent, options: ChannelOptions) -> str:
     """The conversation that an event belongs to."""
-    sender = event.sender if isinstance(event, PersonEvent) else None
-    return conversation_of(event.address, options, sender.id if sender else None)
+    if isinstance(event, PersonEvent):
+        sender = event.sender.id if event.sender else None
+    else:
+        # What was said, or shown, to somebody, or who answers them: in a direct chat that is the peer.
+        sender = event.address.peer if isinstance(event, Echo | Receipt | Handover) else None
+    return conversation_of(event.address, options, sender)
 
 
 def conversation_of(address: Address, options: ChannelOptions, sender: str | None = None) -> str:

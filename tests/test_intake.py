@@ -377,7 +377,7 @@ class ConversationTests(SynchronousTestCase):
             [
                 ["plain:a:p:t", "plain:a:p", "plain:a:p:t"],
                 ["plain:a:p", "plain:a:p", "plain:a:p"],
-                ["plain:a:p:s", "plain:a:p:s", "plain:a:p"],
+                ["plain:a:p:s", "plain:a:p:s", "plain:a:p:p"],
             ],
         )
 

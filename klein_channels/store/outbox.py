@@ -20,6 +20,8 @@ _WITH_CONVERSATION = (
     "SELECT outbox.*, owner, owner_until, last_id, last_at, reference"
     " FROM outbox LEFT JOIN conversation ON conversation.key = outbox.conversation"
 )
+# Who reads the chat of several people is no conversation of theirs, but it is where the row went.
+_THERE = "(conversation = ? OR address = ?)"
 NEVER = 1e15
 """A time that does not come: the answer to a webhook decides."""
 
@@ -250,17 +252,18 @@ def settle_reply(db: Database, claim: Claim, settlement: Settlement, now: float)
 def settle_by_event(db: Database, arrival: Arrival, now: float) -> None:
     """Believe the platform that it showed a row, or that it took it and could not show it after all."""
     mids = msgspec.json.encode([arrival.mid] if arrival.mid else [])
+    there = (arrival.conversation, str(arrival.event.address))
     if arrival.failure is not None:
         db.execute(
             "UPDATE outbox SET state = 'dead', mids = ?, settled_at = ?, error = ?"
-            " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown', 'sent')",
-            (mids, now, arrival.failure, arrival.settles, arrival.conversation),
+            f" WHERE id = ? AND {_THERE} AND state IN ('sending', 'unknown', 'sent')",
+            (mids, now, arrival.failure, arrival.settles, *there),
         )
         return
     db.execute(
         "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
-        " WHERE id = ? AND conversation = ? AND state IN ('sending', 'unknown')",
-        (mids, now, arrival.settles, arrival.conversation),
+        f" WHERE id = ? AND {_THERE} AND state IN ('sending', 'unknown')",
+        (mids, now, arrival.settles, *there),
     )
 
 

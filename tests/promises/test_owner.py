@@ -124,6 +124,15 @@ class EchoTests(PromiseCase):
         kit.advance(60)
         self.assertEqual((agent.asked, kit.sent, self.owners(kit)), (["one"], [], ["human"]))
 
+    def test_it_is_the_same_where_each_sender_is_a_conversation(self):
+        kit = self.serve(channel=messenger(options=ChannelOptions(conversation="sender")))
+        kit.message("one")
+        kit.deliver(self.echo(kit))
+        kit.message("two")
+        kit.deliver(kit.item(pass_thread_control={"new_owner_app_id": "123456"}))
+        kit.message("three")
+        self.assertEqual(kit.sent, ["re: one", "re: three"])
+
     def test_our_own_words_are_nobody_s(self):
         kit = self.serve()
         kit.message("hi")

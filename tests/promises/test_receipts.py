@@ -6,6 +6,7 @@ import json
 
 import msgspec
 
+from klein_channels.channel import ChannelOptions
 from klein_channels.channels.whatsapp import WhatsAppInput
 from klein_channels.model import WebhookRequest
 from klein_channels.secret import Secret
@@ -20,11 +21,17 @@ NUMBER, PERSON, SECRET = "106540352242922", "16505551234", "an-app-secret-of-tes
 
 
 class ReceiptTests(PromiseCase):
-    def begin(self, *script):
+    def begin(self, *script, **options):
         clock = clock_of_tests()
         self.graph = GraphStandIn(clock, products=[Numbers({NUMBER: "a-token-of-tests"})])
         self.graph.answers(*script)
-        channel = WhatsAppInput("v", SECRET, {NUMBER: "a-token-of-tests"}, graph_url="http://127.0.0.1:9")
+        channel = WhatsAppInput(
+            "v",
+            SECRET,
+            {NUMBER: "a-token-of-tests"},
+            graph_url="http://127.0.0.1:9",
+            options=ChannelOptions(**options),
+        )
         kit = ChannelInMemory(echo_agent, channel, self.graph, clock=clock)
         self.addCleanup(self.end, kit)
         kit.trigger("text", "hi")
@@ -58,6 +65,12 @@ class ReceiptTests(PromiseCase):
         kit.advance(300)
         self.assertEqual((len(self.graph.sent), kit.outbox()), (1, ["sent"]))
         self.assertEqual(json.loads(kit.rows("SELECT mids FROM outbox")[0][0]), ["wamid.late"])
+
+    def test_where_each_sender_is_a_conversation_it_does_so_too(self):
+        kit = self.begin(msgspec.structs.replace(NEVER, shown=True), conversation="sender")
+        kit.advance(25)
+        self.status(kit, "sent")
+        self.assertEqual(kit.outbox(), ["sent"])
 
     def test_a_status_that_is_faster_than_the_answer_counts(self):
         kit = self.begin(msgspec.structs.replace(NEVER, shown=True))
