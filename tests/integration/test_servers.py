@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.defer import ensureDeferred
 
 from tests.integration.processes import ProcessTestCase, Program, message, webhook
-from tests.integration.test_kill import TWO_REPLIES
+from tests.integration.test_kill import TWO_REPLIES, WAITING_AGENT
 from tests.postgres import connected, new_store_url
 
 PEOPLE = 10
@@ -150,6 +150,22 @@ class TwoServers(ServersCase):
         await self.until(lambda: len(self.database.rows("SELECT id FROM server")) == 2)
         await self.until_all_is_done()
         self.judge(names, 1)
+
+    async def test_they_give_each_other_hints_and_need_not_wait_for_a_poll(self) -> None:
+        config = self.configured(WAITING_AGENT, {"poll_interval": 1000, "lease": 60})
+        folders = []
+        for port in self.ports:
+            await self.serve_at(config, port)
+            folders.append(self.folder / str(port))
+        self.assertEqual(await self.ask(webhook(message("p0", "m_1", "one")), self.ports[0]), 200)
+        await self.until((folders[0] / "asked").exists)
+        # The other server finds that the first one is at it, and says so.
+        self.assertEqual(await self.ask(webhook(message("p0", "m_2", "two")), self.ports[1]), 200)
+        await self.until(lambda: self.database.rows("SELECT id FROM inbox WHERE id = 2"))
+        for folder in folders:
+            (folder / "go-on").touch()
+        await self.until(lambda: self.texts == ["re: one", "re: two"])
+        self.assertEqual((folders[0] / "asked").read_text(), "one\ntwo\n")
 
     async def test_a_stop_hands_over_at_once(self) -> None:
         config = self.configured(policy={"lease": 60})
