@@ -223,7 +223,8 @@ class Intake:
             address = arrival.event.address
             if number is None:
                 self._meter.repeated(address.channel)
-                self._admission.was_for_nothing(arrival.event)
+                if arrival.turn:
+                    self._admission.was_for_nothing(arrival.event)
             else:
                 new.append(arrival)
                 self._meter.received(address.channel, address.account, arrival.event.kind)
@@ -312,7 +313,7 @@ class Intake:
         """When the turn of an event may start, by the rates of its sender and channel; None for at once."""
         due_at = self._admission.earliest(event, now)
         if due_at is not None:
-            self._meter.waited("rate_limit", event.address.channel, due_at - now)
+            self._meter.waited("sender_rate", event.address.channel, due_at - now)
         return due_at
 
     def _tell(self, channel: Channel, event: AnyEvent) -> None:

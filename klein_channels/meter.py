@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 Rejection = Literal["signature", "replay", "schema", "size", "store", "rate", "paused"]
-Wait = Literal["agent", "rate_limit"]
+Wait = Literal["agent", "rate_limit", "sender_rate"]
 Failing = Literal["rate", "network", "auth", "window", "permanent", "unknown"]
 
 

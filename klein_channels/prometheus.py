@@ -41,6 +41,7 @@ _HISTOGRAMS = {
     "turn_duration_seconds": ("How long turns took.", _SLOW),
     "send_duration_seconds": ("All calls of one send.", _SLOW),
     "rate_limit_wait_seconds": ("Until an account might send.", _SLOW),
+    "sender_rate_wait_seconds": ("For what is written faster than it may be.", _SLOW),
     "agent_wait_seconds": ("Until there was a place for a turn.", _SLOW),
 }
 _GAUGES: dict[str, tuple[str, Labels]] = {
@@ -84,6 +85,7 @@ class Prometheus:
         self._waits = {
             "agent": self._times["agent_wait_seconds"],
             "rate_limit": self._times["rate_limit_wait_seconds"],
+            "sender_rate": self._times["sender_rate_wait_seconds"],
         }
         for channel in channels:
             self._counts["events_duplicate"].show(channel)

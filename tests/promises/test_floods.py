@@ -52,6 +52,14 @@ class RateTests(PromiseCase):
         kit.message("b")
         self.assertEqual(kit.sent, ["re: again", "re: a", "re: b"])
 
+    def test_receipts_give_nothing_back(self):
+        kit = self.serve(policy=self.policy)
+        receipt = kit.item("r1", read={"watermark": 1})
+        for number in range(5):
+            kit.message(f"{number}")
+            kit.deliver(receipt)
+        self.assertEqual(len(kit.sent), 3)
+
     def test_a_forged_request_takes_nothing_of_the_rate(self):
         kit = self.serve(policy=self.policy)
         for number in range(9):
