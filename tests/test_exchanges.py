@@ -262,6 +262,44 @@ class AnswerTests(ExchangeCase):
         self.assertEqual(self.successResultOf(self.post("e1 hi")).status, 503)
 
 
+class PausedTests(ExchangeCase):
+    def pause(self, mode, says=None):
+        operations = self.service.operations("test")
+        self.successResultOf(operations.pause("plain", None, mode, says))
+        self.clock.advance(1)
+
+    def test_in_maintenance_the_answer_has_its_words_once(self):
+        self.pause("maintenance", "Back at noon.")
+        at_once = self.store.post
+
+        def as_in_threads(*asked):
+            done = Deferred()
+            self.clock.callLater(0.1, lambda: at_once(*asked).chainDeferred(done))
+            return done
+
+        self.patch(self.store, "post", as_in_threads)
+        for body, said in (("e1 hi", "Back at noon."), ("e1 hi", "Back at noon."), ("e2 hello?", "")):
+            answer = self.post(body)
+            self.clock.advance(1)
+            self.assertEqual(self.body(answer), said)
+        self.assertEqual((self.agent.turns, self.calls.texts), ([], []))
+
+    def test_what_is_held_goes_the_other_way_when_it_is_resumed(self):
+        self.pause("hold")
+        answer = self.post("e1 hi")
+        self.clock.advance(10)
+        self.assertEqual(self.body(answer), "later e1")
+        self.assertEqual(self.agent.turns, [])
+        self.successResultOf(self.service.operations("test").resume("plain", None))
+        self.clock.advance(1)
+        self.agent.answer("one")
+        self.assertEqual(self.calls.texts, ["one"])
+
+    def test_what_is_rejected_is_answered_503(self):
+        self.pause("reject")
+        self.assertEqual(self.successResultOf(self.post("e1 hi")).status, 503)
+
+
 class CarriesOne(AnsweringChannel):
     """An answer has room for one reply; the end of a conversation is told with a part."""
 
