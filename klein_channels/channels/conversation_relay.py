@@ -38,6 +38,7 @@ from ..twilio.credentials import SID_HINT, hide, read_proof
 from ..twilio.forms import idempotency_token, read_fields, xml_response
 from ..twilio.position import Position
 from ..twilio.relay import Habits, RelaySession
+from ..twilio.relay_proof import RelayProof, SignedByTwilio, read_telnyx_proof
 from ..twilio.relay_twiml import MOST_SESSIONS, Relay, check_relay, connect, handoff_of
 from ..twilio.speaking import Manner, Speaker
 from ..twilio.triggers import RELAYED_CALLS, trigger_request
@@ -64,6 +65,10 @@ class ConversationRelaySettings(ChannelOptions, frozen=True, kw_only=True, forbi
     auth_token: Any = None
     """The auth token, or a list of them while one replaces another."""
     shared_key: Secret | None = None
+    public_key: str | None = None
+    """Telnyx's, in place of an auth token of Twilio's."""
+    socket_secret: Secret | None = None
+    """What the addresses of sockets are signed with for Telnyx."""
     number: str | None = None
     welcome_greeting: str = ""
     """What the platform says first; the agent is then not told that a call begins."""
@@ -97,8 +102,9 @@ class ConversationRelaySettings(ChannelOptions, frozen=True, kw_only=True, forbi
     """Where the call goes on when the session has ended, if not here."""
 
     def __post_init__(self) -> None:
-        """Hide the token, whose two forms have no type that a decoder could convert to."""
-        hide(self, "auth_token")
+        """Hide what is secret, also where it was given as a text."""
+        for key in ("auth_token", "shared_key", "socket_secret"):
+            hide(self, key)
 
 
 class ConversationRelayInput:
@@ -121,7 +127,7 @@ class ConversationRelayInput:
         credentials = Credentials(name)
         if given.account_sid is not None:
             credentials.token("account_sid", given.account_sid, SID_HINT)
-        self._proof = read_proof(credentials, given.auth_token, given.shared_key)
+        self._proof = _read_proof(credentials, given)
         self._relay = _relay_of(given)
         check_relay(credentials, self._relay)
         self._habits = _habits_of(credentials, given)
@@ -141,11 +147,11 @@ class ConversationRelayInput:
     # In
 
     def verify(self, request: WebhookRequest, now: float) -> None:
-        """Prove that a webhook, or a handshake, is Twilio's, over the URL that it called."""
+        """Prove that a webhook, or a handshake, is the platform's."""
         if not request.url.startswith("ws"):
-            self._proof.check(request)
+            self._proof.check(request, now)
         else:
-            self._proof.check_handshake(request)
+            self._proof.check_handshake(request, now)
 
     def session(self, request: WebhookRequest, name: str) -> RelaySession:
         """What is said over one socket."""
@@ -165,7 +171,7 @@ class ConversationRelayInput:
         if not ours and status in _STARTS and not _is_report(fields):
             return self._begun(request, fields, position, token)
         heard = self._reader.read(fields, position, token)
-        return Received(events=heard.events, response=self._after_call(request, position, heard))
+        return Received(events=heard.events, response=self._after_call(request, fields, position, heard))
 
     def _begun(
         self, request: WebhookRequest, fields: Mapping[str, str], position: Position, token: str | None
@@ -179,12 +185,17 @@ class ConversationRelayInput:
             raw=dict(fields),
             observe_only=True,
         )
-        return Received(events=(event,), response=self._connected(request, position))
+        return Received(events=(event,), response=self._connected(request, fields, position))
 
     def _connected(
-        self, request: WebhookRequest, position: Position, greeting: str | None = None
+        self,
+        request: WebhookRequest,
+        fields: Mapping[str, str],
+        position: Position,
+        greeting: str | None = None,
     ) -> WebhookResponse:
-        url = _socket_url(request.url)
+        query = self._proof.query(fields["CallSid"], request.received_at)
+        url = _socket_url(request.url, query)
         return xml_response(document([connect(self._relay, position, url, greeting=greeting)]))
 
     def _session_ended(
@@ -204,10 +215,14 @@ class ConversationRelayInput:
             details=handoff or None,
             raw=dict(fields),
         )
-        return Received(events=(event,), response=self._after_session(request, position, handoff))
+        return Received(events=(event,), response=self._after_session(request, fields, position, handoff))
 
     def _after_session(
-        self, request: WebhookRequest, position: Position, handoff: Mapping[str, Any]
+        self,
+        request: WebhookRequest,
+        fields: Mapping[str, str],
+        position: Position,
+        handoff: Mapping[str, Any],
     ) -> WebhookResponse:
         to = handoff.get("transfer")
         if isinstance(to, str) and to.strip():
@@ -216,13 +231,15 @@ class ConversationRelayInput:
         if handoff or (position.turn or 0) >= MOST_SESSIONS:
             return xml_response(document([element("Hangup")]))
         # A socket that broke off, or a server that was stopped: the caller is still there.
-        return self._connected(request, position)
+        return self._connected(request, fields, position)
 
-    def _after_call(self, request: WebhookRequest, position: Position, heard: Heard) -> WebhookResponse:
+    def _after_call(
+        self, request: WebhookRequest, fields: Mapping[str, str], position: Position, heard: Heard
+    ) -> WebhookResponse:
         if not heard.waits:
             return xml_response(NOTHING)
         if heard.returned:
-            return self._connected(request, position, greeting=self._transfer_failed)
+            return self._connected(request, fields, position, greeting=self._transfer_failed)
         return xml_response(document([element("Hangup")]))
 
     # Out
@@ -248,19 +265,28 @@ class ConversationRelayInput:
 
     def trigger_at(self, kind: str, text: str, now: float, url: str) -> WebhookRequest:
         """An authentic webhook as Twilio would send it to `url`; ValueError names the kinds."""
-        return trigger_request(RELAYED_CALLS, kind, text, now, url, self._proof.tokens[0])
+        if not isinstance(self._proof, SignedByTwilio):
+            reason = f"channel {self.name!r} cannot play Telnyx, whose key it does not have"
+            raise ValueError(reason)  # noqa: TRY004  (as for any kind that cannot be played)
+        return trigger_request(RELAYED_CALLS, kind, text, now, url, self._proof.token)
 
 
 def _is_report(fields: Mapping[str, str]) -> bool:
     return any(name in fields for name in ("RecordingSid", "TranscriptionSid", "StreamSid", "ConferenceSid"))
 
 
-def _socket_url(webhook_url: str) -> str:
+def _read_proof(credentials: Credentials, settings: ConversationRelaySettings) -> RelayProof:
+    if settings.public_key is not None:
+        return read_telnyx_proof(credentials, settings.public_key, settings.socket_secret)
+    return SignedByTwilio(read_proof(credentials, settings.auth_token, settings.shared_key))
+
+
+def _socket_url(webhook_url: str, query: str) -> str:
     """The URL of our sockets, beside the one that was called."""
     parts = urlsplit(webhook_url)
     path = re.sub(r"/[^/]*\Z", "/socket", parts.path)
     scheme = parts.scheme.replace("http", "ws")
-    return parts._replace(scheme=scheme, path=path, query="", fragment="").geturl()
+    return parts._replace(scheme=scheme, path=path, query=query, fragment="").geturl()
 
 
 def _relay_of(settings: ConversationRelaySettings) -> Relay:

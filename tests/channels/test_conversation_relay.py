@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 from xml.etree import ElementTree as ET
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -238,9 +241,93 @@ class WebhookTests(SynchronousTestCase):
         self.assertNotIn(TOKEN, repr(made) + repr(made.options))
 
 
-def _form(request: WebhookRequest) -> list[tuple[str, str]]:
-    from urllib.parse import parse_qsl
+class TelnyxTests(SynchronousTestCase):
+    """Telnyx signs webhooks; the address of a socket is proved by what we wrote into it."""
 
+    def setUp(self) -> None:
+        self.key = Ed25519PrivateKey.generate()
+        public = self.key.public_key().public_bytes_raw()
+        self.settings = {"public_key": base64.b64encode(public).decode(), "socket_secret": "s" * 20}
+        self.bot = channel(auth_token=None, **self.settings)
+
+    def webhook(self, at: float = NOW, body: bytes | None = None, **more: str) -> WebhookRequest:
+        form = {"CallSid": "v2:abc/+=", "From": THEM, "To": US, "CallStatus": "ringing", **more}
+        sent = urlencode(form).encode()
+        signature = base64.b64encode(self.key.sign(b"%d|%s" % (at, sent)))
+        headers = (
+            (b"content-type", b"application/x-www-form-urlencoded"),
+            (b"telnyx-signature-ed25519", signature),
+            (b"telnyx-timestamp", b"%d" % at),
+        )
+        return WebhookRequest(
+            method="POST",
+            path="",
+            headers=headers,
+            body=sent if body is None else body,
+            url=URL,
+            received_at=NOW,
+        )
+
+    def socket(self) -> str:
+        response = self.bot.parse(self.webhook()).response
+        assert response is not None
+        return ET.fromstring(response.body)[0][0].get("url") or ""
+
+    def believed(self, request: WebhookRequest, now: float = NOW) -> bool:
+        try:
+            self.bot.verify(request, now)
+        except VerificationError as error:
+            self.assertNotIn("sss", str(error))
+            return False
+        return True
+
+    def test_its_webhooks_are_believed_and_no_others(self) -> None:
+        self.assertTrue(self.believed(self.webhook()))
+        self.assertTrue(self.believed(self.webhook(NOW - 299)))
+        right = self.webhook()
+        for wrong in (
+            self.webhook(NOW - 301),
+            self.webhook(NOW + 301),
+            self.webhook(body=b"CallSid=other"),
+            msgspec.structs.replace(right, headers=right.headers[:1]),
+            msgspec.structs.replace(right, headers=right.headers[:2]),
+            msgspec.structs.replace(right, headers=(*right.headers, (b"telnyx-timestamp", b"1"))),
+            msgspec.structs.replace(right, method="GET"),
+            signed_request(URL, {"CallSid": "x"}, TOKEN),
+        ):
+            self.assertFalse(self.believed(wrong))
+        for odd in ("é", "", "x", "AAAA"):
+            headers = (right.headers[0], (b"telnyx-signature-ed25519", odd.encode()), right.headers[2])
+            self.assertFalse(self.believed(msgspec.structs.replace(right, headers=headers)))
+
+    def test_a_socket_is_believed_by_the_address_that_we_wrote_for_some_minutes(self) -> None:
+        url = self.socket()
+        self.assertTrue(url.startswith(f"{SOCKET}?call=v2"))
+        self.assertTrue(self.believed(handshake(url, "")))
+        self.assertFalse(self.believed(handshake(url, ""), NOW + 301))
+        moved = url.replace(f"at={int(NOW)}", f"at={int(NOW) + 100}")
+        for wrong in (SOCKET, moved, url.replace("call=v2", "call=v3"), url[:-1], f"{SOCKET}?at=é&proof=é"):
+            self.assertFalse(self.believed(handshake(wrong, "")), wrong)
+
+    def test_its_frames_are_read(self) -> None:
+        session = self.bot.session(handshake(self.socket(), ""), "s")
+        setup = {"type": "setup", "callSid": "v2:abc", "callControlId": "v2:abc", "callLegId": "1"}
+        setup |= {"from": THEM, "to": US, "callStatus": "active", "direction": "inbound"}
+        self.assertEqual(
+            [event.kind for event in session.feed(json.dumps(setup), NOW).events][1], "call_started"
+        )
+        for last, kinds in ((False, []), (True, ["message"])):
+            prompt = {"type": "prompt", "voicePrompt": "hello there", "lang": "en", "last": last}
+            self.assertEqual([event.kind for event in session.feed(json.dumps(prompt), NOW).events], kinds)
+
+    def test_settings_that_cannot_be_are_refused(self) -> None:
+        for wrong in ({"public_key": "x"}, {"public_key": "AAAA"}, {"socket_secret": None}):
+            self.assertRaises(ConfigError, channel, auth_token=None, **{**self.settings, **wrong})
+        self.assertRaises(ValueError, self.bot.trigger_at, "call", "x", NOW, URL)
+        self.assertNotIn("s" * 20, repr(self.bot) + repr(self.bot.options))
+
+
+def _form(request: WebhookRequest) -> list[tuple[str, str]]:
     return parse_qsl(request.body.decode())
 
 
