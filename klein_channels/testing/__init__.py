@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .contract import ChannelContract
+    from .contract_sockets import SocketContract
     from .graph import GraphStandIn
     from .harness import ChannelInMemory
     from .memory import HandThreads, ServiceInMemory
@@ -34,6 +35,7 @@ __all__ = [
     "ServiceInMemory",
     "SlackStandIn",
     "SocketClient",
+    "SocketContract",
     "answered",
     "drive",
     "play",
@@ -51,6 +53,7 @@ _HOMES = {
     "ServiceInMemory": "memory",
     "SlackStandIn": "slack",
     "SocketClient": "sockets",
+    "SocketContract": "contract_sockets",
     "answered": "steps",
     "drive": "steps",
     "play": "steps",

@@ -47,6 +47,7 @@ from klein_channels.model import (
 from klein_channels.secret import Secret
 from klein_channels.signatures import twilio_signature
 from klein_channels.testing.contract_inbound import InboundContract
+from klein_channels.testing.contract_sockets import SocketContract
 from klein_channels.testing.harness import ChannelInMemory
 from klein_channels.testing.hostile import JSON_VALUES, ONE_OF_EACH, WORDS, for_all, parts, st
 from klein_channels.testing.relay import RelayCall, problem_with
@@ -108,6 +109,24 @@ class ContractTests(InboundContract, SynchronousTestCase):
     def different(self) -> Sequence[bytes]:
         form = json.loads((FIXTURES / "ringing.json").read_bytes())["form"]
         return [json.dumps({**form, "CallSid": f"CA{number}"}).encode() for number in range(3)]
+
+
+class SocketContractTests(SocketContract, SynchronousTestCase):
+    secrets = (TOKEN,)
+    proof_headers = (b"x-twilio-signature",)
+
+    def make_channel(self) -> ConversationRelayInput:
+        return channel()
+
+    def handshake(self) -> WebhookRequest:
+        return handshake()
+
+    def frames(self) -> Sequence[str]:
+        setup = {"type": "setup", "callSid": CALL, "from": THEM, "to": US}
+        prompt = {"type": "prompt", "voicePrompt": "hi", "lang": "en-US", "last": True}
+        keys = {"type": "dtmf", "digit": "1"}, {"type": "dtmf", "digit": "#"}
+        interrupt = {"type": "interrupt", "utteranceUntilInterrupt": "H", "durationUntilInterruptMs": "4"}
+        return [json.dumps(frame) for frame in (setup, prompt, *keys, interrupt, prompt)]
 
 
 class HandshakeTests(SynchronousTestCase):
