@@ -15,12 +15,13 @@ from zlib import crc32
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Grant, Steps
+from ..channel import Capabilities, ChannelOptions, Fetched, Grant, Steps
 from ..credentials import Credentials
-from ..errors import ConfigError, VerificationError
+from ..errors import ConfigError, PlatformError, VerificationError
 from ..model import (
     Address,
     AnyEvent,
+    Attachment,
     CallResult,
     Context,
     Outcome,
@@ -36,6 +37,7 @@ from ..secret import Secret
 from ..signatures import check_slack_signature, slack_signature
 from ..slack.api import SlackApi, response_call
 from ..slack.events import EventReader, Listening
+from ..slack.files import file_call, is_kept_by_slack, is_page_instead
 from ..slack.install import AUTHORIZE_URL, SCOPES, Installation, ends_grant
 from ..slack.interactions import InteractionReader
 from ..slack.outcomes import answer_of, response_url_outcome, slack_outcome
@@ -225,6 +227,16 @@ class SlackInput:
         places = Places(self.name, self.tokens, self._use_threads)
         events = EventReader(places, self._listening)
         return WebhookReader(self.name, events, InteractionReader(places)).read(request.body)
+
+    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
+        """Fetch a file with the token of the workspace; None for what lies elsewhere, which gets none."""
+        token = self.tokens.token_for(address.account)
+        if token is None or attachment.url is None or not is_kept_by_slack(attachment):
+            return None
+        result = yield file_call(attachment.url, token)
+        if is_page_instead(result, attachment):
+            raise PlatformError(f"channel {self.name!r}: Slack gave a page, no file: is files:read missing?")
+        return Fetched(result=result)
 
     # Joining
 

@@ -35,6 +35,7 @@ from klein_channels.model import (
     Address,
     AnyEvent,
     AnyPart,
+    Attachment,
     Audio,
     Button,
     Buttons,
@@ -128,7 +129,7 @@ def read(name: str, **more: Any) -> tuple[AnyEvent, ...]:
 
 class ContractTests(ChannelContract, SynchronousTestCase):
     secrets = (SECRET, *TOKENS.values())
-    base_urls = ("https://slack.test/api",)
+    base_urls = ("https://slack.test/api", "https://files.slack.com")
     proof_headers = (b"x-slack-request-timestamp", b"x-slack-signature")
     trigger_kinds = tuple(TRIGGERS)
 
@@ -984,6 +985,38 @@ class StandInTests(SynchronousTestCase):
         self.assertEqual((shop.knows_account("T0NEW"), shop.knows_account(TEAM)), (True, False))
         [call] = calls(shop, team="T0NEW")
         self.assertIn(("Authorization", "Bearer xoxb-new"), call.headers)
+
+
+class FileTests(SynchronousTestCase):
+    PICTURE = "https://files.slack.com/files-pri/T-F/a.png"
+
+    def fetch(self, url: str, kind: str = "image/png", *results: CallResult) -> tuple[Sequence[Call], Any]:
+        file = Attachment(kind="file", url=url, raw={"mimetype": kind})
+        return play(channel().fetch(file, outgoing().address), *results)
+
+    def test_a_file_is_fetched_with_the_token_of_its_workspace_and_saved(self) -> None:
+        [call], fetched = self.fetch(self.PICTURE, "image/png", answered(body=b"png"))
+        self.assertEqual((call.url, call.save, call.effect), (self.PICTURE, True, False))
+        self.assertIn(("Authorization", f"Bearer {TOKENS[TEAM]}"), call.headers)
+        self.assertEqual(fetched.result.status, 200)
+
+    def test_no_other_place_is_shown_a_token(self) -> None:
+        for url in (
+            "https://drive.example/a.png",
+            "http://files.slack.com/a.png",
+            "https://files.slack.com.evil.example/a.png",
+            "https://files.slack.com@evil.example/a.png",
+            "https://evil.example/https://files.slack.com/",
+        ):
+            self.assertEqual(self.fetch(url), ([], None), url)
+        stranger = Address(channel="slack", account="T0NOBODY", peer=CHANNEL)
+        file = Attachment(kind="file", url=self.PICTURE)
+        self.assertEqual(play(channel().fetch(file, stranger)), ([], None))
+
+    def test_a_page_to_sign_in_at_is_no_file_unless_the_file_is_one(self) -> None:
+        page = answered(200, b"<html>", Content_Type="text/html; charset=utf-8")
+        self.assertRaises(PlatformError, self.fetch, self.PICTURE, "image/png", page)
+        self.assertIsNotNone(self.fetch(self.PICTURE, "text/html", page)[1])
 
 
 class InstallationTests(SynchronousTestCase):
