@@ -71,18 +71,23 @@ def _made(url):
     return schema
 
 
-def _leave(url, schema):
-    with closing(connected(in_schema(url, schema))) as db:
-        tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
+def empty(url):
+    """Take everything out of the store at `url` but its tables, and count from 1 again."""
+    with closing(connected(url)) as db:
+        tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema").fetchall()
         for (table,) in tables:
             if table != "store":
                 db.execute(f"DELETE FROM {table}")
         sequences = db.execute(
-            "SELECT sequencename FROM pg_sequences WHERE schemaname = %s AND last_value IS NOT NULL",
-            (schema,),
+            "SELECT sequencename FROM pg_sequences WHERE schemaname = current_schema"
+            " AND last_value IS NOT NULL"
         ).fetchall()
         for (sequence,) in sequences:
             db.execute("SELECT setval(%s, 1, false)", (sequence,))
+
+
+def _leave(url, schema):
+    empty(in_schema(url, schema))
     _free.append(schema)
 
 

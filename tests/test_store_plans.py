@@ -82,7 +82,6 @@ class PlanTests(SynchronousTestCase):
         self.started()
         self.result(self.store.set_owner(KEY, "human", 1.0))
         self.result(self.store.start_turn(KEY, 1.0, deterministic=False))
-        self.result(self.store.postpone(KEY, 9.0))
         self.assert_searched()
 
     def came(self, number: int, **queueing: Any) -> None:

@@ -356,9 +356,6 @@ class Store(Protocol):
     ) -> Deferred[Claim | NotNow | None]:
         """Record what became of a claim and, if asked to, claim the next one."""
 
-    def postpone(self, conversation: str, until: float) -> Deferred[None]:
-        """Let the open replies of a conversation wait: its account takes nothing before then."""
-
     def hasten(self, conversation: str, now: float) -> Deferred[None]:
         """Let the open replies of a conversation be tried now: what they waited for is there."""
 

@@ -140,7 +140,9 @@ def claim_reply(db: Database, server: int, instance: str, key: str, now: float) 
         ).fetchone()
         if row is None:
             return None
-        if row["state"] in ("sending", "streaming") or row["due_at"] > now:
+        # What was never tried is due from its commit on, though the clock may have been set back since.
+        due = row["due_at"] <= now or (row["tries"] == 0 and row["due_at"] < NEVER)
+        if row["state"] in ("sending", "streaming") or not due:
             return NotNow()
         owner = owner_at(row, now)
         if owner == "paused" or is_still(db, key):
@@ -264,14 +266,6 @@ def settle_by_event(db: Database, arrival: Arrival, now: float) -> None:
         "UPDATE outbox SET state = 'sent', mids = ?, settled_at = ?"
         f" WHERE id = ? AND {_THERE} AND state IN ('sending', 'unknown')",
         (mids, now, arrival.settles, *there),
-    )
-
-
-def postpone(db: Database, key: str, until: float) -> None:
-    """Let the open replies of a conversation wait until `until`."""
-    db.execute(
-        f"UPDATE outbox SET due_at = :until WHERE conversation = :key AND {WAITING} AND due_at < :until",
-        {"until": until, "key": key},
     )
 
 

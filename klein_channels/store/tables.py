@@ -263,10 +263,6 @@ class Tables:
 
         return self._write(work, claim.conversation)
 
-    def postpone(self, conversation: str, until: float) -> Deferred[None]:
-        """Let the open replies of a conversation wait."""
-        return self._write(lambda db: outbox.postpone(db, conversation, until), conversation)
-
     def hasten(self, conversation: str, now: float) -> Deferred[None]:
         """Let the open replies of a conversation be tried now."""
         return self._write(lambda db: outbox.hasten(db, conversation, now), conversation)

@@ -23,7 +23,8 @@ class Disk:
 
     `full` and `gone` refuse writing and everything; `held` keeps commits back until `release()`;
     `kill_at` is called with the number of each commit and says when the process dies: ``before``
-    or ``after`` it, or None.
+    or ``after`` it, or None. `at` is called with every statement, and may also say ``error``, for one
+    that fails and changes nothing, or ``unknown``, for one that is carried out and fails all the same.
     """
 
     def __init__(self, kill: Callable[[], None], settle: Callable[[], None]) -> None:
@@ -32,6 +33,7 @@ class Disk:
         self.full = self.gone = self.held = False
         self.commits = 0
         self.kill_at: Callable[[int], str | None] = lambda number: None
+        self.at: Callable[[str], str | None] = lambda sql: None
         self.connections: list[sqlite3.Connection] = []
         self._committers: list[_MortalCommitter] = []
         self._waiting: deque[Callable[[], None]] = deque()
@@ -62,17 +64,23 @@ class Disk:
         """One statement, if the disk lets it pass."""
         if self.gone:
             raise sqlite3.OperationalError("disk I/O error")
-        if sql != "COMMIT":
-            return run()
-        if self.full:
-            raise sqlite3.OperationalError("database or disk is full")
-        self.commits += 1
-        moment = self.kill_at(self.commits)
-        done = run() if moment != "before" else None
+        moment = self.at(sql)
+        if sql == "COMMIT":
+            if self.full:
+                raise sqlite3.OperationalError("database or disk is full")
+            self.commits += 1
+            moment = moment or self.kill_at(self.commits)
+        done = run() if moment not in ("before", "error") else None
+        if moment in ("error", "unknown"):
+            raise sqlite3.OperationalError("disk I/O error")
         if moment is not None:
-            self._kill()
-            raise Killed
+            self.die()
         return done
+
+    def die(self) -> None:
+        """The process ends here and now."""
+        self._kill()
+        raise Killed
 
     def hold(self, commit: Callable[[], None]) -> None:
         """Keep a commit until `release`."""

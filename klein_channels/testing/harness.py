@@ -73,6 +73,8 @@ class ChannelInMemory:
         self.platform: Any = platform
         self.calls: list[Call] = []
         self.disk = Disk(self.kill, self.settle)
+        self.ahead = 0.0
+        """Seconds by which the time of the day is ahead of the clock: a change sets the time."""
         self._path = path
         self._settings = settings
         self.start()
@@ -83,14 +85,7 @@ class ChannelInMemory:
         """Start a process; the one before must have stopped or died."""
         self.process = ProcessReactor(self.clock, self._site_of_platform)
         policy = self.policy
-        self.store = SQLiteStore(
-            self._path,
-            committer=self.disk.committer,
-            connect=self.disk.connect,
-            max_waiting=policy.max_waiting_events,
-            max_unsent=policy.max_unsent_replies,
-            unknown_wait=policy.unknown_wait,
-        )
+        self.store = self.new_store()
         settings = dict(self._settings)
         if callable(self.platform):
             settings.setdefault("http", FunctionHttp(self.process, self._answer, self.calls))
@@ -100,12 +95,23 @@ class ChannelInMemory:
             store=self.store,
             policy=policy,
             reactor=self.process,
-            now=self.clock.seconds,
+            now=lambda: self.clock.seconds() + self.ahead,
             jitter=lambda: 0.0,
             **settings,
         )
         self.service.startService()
         self.settle()
+
+    def new_store(self) -> Any:
+        """The store as the next process opens it, over the disk of this kit."""
+        return SQLiteStore(
+            self._path,
+            committer=self.disk.committer,
+            connect=self.disk.connect,
+            max_waiting=self.policy.max_waiting_events,
+            max_unsent=self.policy.max_unsent_replies,
+            unknown_wait=self.policy.unknown_wait,
+        )
 
     def _site_of_platform(self) -> Site:
         return silent_site(self.platform, self.clock)
