@@ -67,7 +67,7 @@ def redrive(db: Database, letter_id: str, action: Literal["replay", "discard"], 
     else:
         done = db.execute(
             "UPDATE outbox SET state = 'waiting', due_at = :now, first_at = :now, settled_at = NULL,"
-            " repeated = 0 WHERE id = :id AND state = 'dead'",
+            " repeated = 0, final_word = 0 WHERE id = :id AND state = 'dead'",
             {"now": now, "id": number},
         )
     return done.rowcount == 1

@@ -147,7 +147,7 @@ def claim_reply(db: Database, server: int, instance: str, key: str, now: float) 
         owner = owner_at(row, now)
         if owner == "paused" or is_still(db, key):
             return NotNow()
-        if owner == "human" and not row["final_word"]:
+        if row["final_word"] < 0 or (owner == "human" and not row["final_word"]):
             _close(db, row, "withheld", now)
         elif row["state"] == "unknown" and row["repeated"]:
             _close(db, row, "dead", now, "its outcome is unknown, twice")

@@ -23,6 +23,11 @@ _TAKEN_TURNS = (
     "UPDATE turn SET taken = 1 WHERE conversation = :key AND state IN ('running', 'retry')"
     " AND state = 'running'",
 )
+# What is being sent cannot be held back; but once is all that it is sent.
+_TAKEN_SENDS = (
+    f"UPDATE outbox SET final_word = -1 WHERE conversation = :key AND state IN {OPEN}"
+    " AND state = 'sending' AND final_word = 0"
+)
 _TAKEN_REPLIES = (
     f"UPDATE outbox SET state = 'withheld', settled_at = :now WHERE conversation = :key AND state IN {OPEN}"
     " AND state IN ('waiting', 'unknown', 'held') AND final_word = 0"
@@ -57,7 +62,7 @@ def rest(db: Database, key: str, now: float, until: float) -> bool:
 
 def withhold(db: Database, key: str, now: float) -> None:
     """Keep from the bot what waits here for it, and what it has not said yet."""
-    for statement in (*_TAKEN_TURNS, _TAKEN_REPLIES):
+    for statement in (*_TAKEN_TURNS, _TAKEN_SENDS, _TAKEN_REPLIES):
         db.execute(statement, {"key": key, "now": now})
 
 

@@ -32,6 +32,7 @@ COPIED = (
     "tests/test_fit.py",
     "tests/test_installing.py",
     "tests/test_live.py",
+    "tests/test_fetching.py",
     "tests/postgres.py",
     "tests/test_store_servers.py",
     "tests/promises",

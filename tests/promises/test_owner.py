@@ -202,6 +202,15 @@ class EchoTests(PromiseCase):
         kit.advance(600)
         self.assertEqual((kit.sent, kit.outbox()), ([], ["withheld"]))
 
+    def test_what_was_being_sent_is_not_sent_again_after_their_time(self):
+        kit = self.serve(channel=messenger(options=ChannelOptions(human_returns_after=10)))
+        kit.graph.answers(NEVER)
+        kit.message("hi")
+        kit.advance(1)
+        kit.deliver(self.echo(kit))
+        kit.advance(300)
+        self.assertEqual((kit.sent, kit.outbox()), (["re: hi"], ["withheld"]))
+
     def test_what_an_operator_paused_stays_paused(self):
         kit = self.serve()
         self.successResultOf(kit.service.set_owner(conversation(), "paused"))
