@@ -5,11 +5,12 @@ from contextlib import closing
 from unittest.mock import patch
 
 import psycopg
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from klein_channels.errors import ConfigError, StartError, StoreUnavailable
 from klein_channels.policy import Policy
-from klein_channels.store import NotNow
+from klein_channels.store import NotNow, postgres
 from klein_channels.store.dialect import for_postgres, script_for_postgres
 from klein_channels.store.dsn import Dsn, read_dsn
 from klein_channels.store.opening import store_beside_server, store_for_server
@@ -131,6 +132,15 @@ class LostTests(ConnectionCase):
             (failure,) = session.together([lambda db: None])
             self.assertIn("connection refused Is the server running?", failure.getErrorMessage())
         self.assertEqual(tried, [100.0, 100.5])
+
+    def test_a_database_that_is_held_up_is_not_asked_without_end(self):
+        self.patch(postgres, "MOST_STORING", 1)
+        waiting = Deferred()
+        self.patch(self.store, "_write", lambda work, *conversations: waiting)
+        self.enqueue(message())
+        self.assertIn("keep up", self.failureResultOf(self.enqueue(message())).getErrorMessage())
+        waiting.callback([1])
+        self.assertEqual(self.get(self.enqueue(message())), [1])
 
     def test_one_bad_piece_fails_alone(self):
         session = self.store._writers[0]._session

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -54,6 +54,8 @@ T = TypeVar("T")
 OLDEST = 130000
 STARTS_AT_ONCE = 64
 """Starts of turns that wait for their commit; the others wait until one of these is there."""
+MOST_STORING = 10_000
+"""Webhooks that wait for their commit: what a blocked standby may cost in memory."""
 GRACE = 1.0
 """Seconds for which work is left to the server that it came to."""
 _MIGRATION_LOCK = 0x6B6C65696E
@@ -104,6 +106,7 @@ class PostgresStore(Tables):
         self._heard: Callable[[Due], None] = lambda due: None
         self._hints: Hints | None = None
         self._starts = DeferredSemaphore(STARTS_AT_ONCE)
+        self._storing = 0
         self._doubtful: set[str] = set()
         self._valid_until = 0.0
         self._lapsed_until = 0.0
@@ -269,6 +272,19 @@ class PostgresStore(Tables):
 
     def _read(self, work: Work[T]) -> Deferred[T]:
         return self._reader.run(work)
+
+    def enqueue(
+        self, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None = None
+    ) -> Deferred[list[int | None]]:
+        """Store events, unless too many wait already for a database that is held up."""
+        if self._storing >= MOST_STORING:
+            return fail(StoreUnavailable("the database does not keep up"))
+        self._storing += 1
+        return super().enqueue(arrivals, now, cursor).addBoth(self._stored)
+
+    def _stored(self, result: Any) -> Any:
+        self._storing -= 1
+        return result
 
     def _enqueued(
         self, db: Database, arrivals: Sequence[Arrival], now: float, cursor: Cursor | None
