@@ -99,7 +99,7 @@ class Conversations:
         most = self._threads.capacity if self._threads else policy.max_turns
         self._lanes = Lanes(self._work, most, self._stumbled)
         self._queueing = {name: queueing_of(channel, policy) for name, channel in channels.items()}
-        self._interruptions = Interruptions(store, now)
+        self._interruptions = Interruptions(store, clock, now)
         self._loops = LoopGuard(store, policy, now)
         self._held_up: set[str] = set()
         self._soon: dict[str, IDelayedCall] = {}

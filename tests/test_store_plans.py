@@ -104,7 +104,7 @@ class PlanTests(SynchronousTestCase):
         interrupting = Queueing(double_texting="interrupt", together=9)
         turn = self.started().turn
         self.came(2, double_texting="interrupt")
-        self.assertTrue(self.result(self.store.interrupting(turn, 2.0)))
+        self.assertEqual(self.result(self.store.interrupting(turn)), 0.0)
         found = self.result(self.store.start_turn(KEY, 2.0, deterministic=False, queueing=interrupting))
         self.assertEqual([event.id for event in found.turn.interrupted], ["m1"])
         self.assert_searched()

@@ -145,7 +145,7 @@ class InterruptTests(QueueingCase):
         old = self.begun(said("sent"), said("not sent", ordinal=1))
         self.get(self.store.claim_reply(KEY, NOW))
         self.come(message("b"))
-        self.assertTrue(self.get(self.store.interrupting(old, NOW)))
+        self.assertEqual(self.get(self.store.interrupting(old)), 0.0)
         new = self.begin().turn
         self.assertEqual([event.text for event in new.interrupted], ["a"])
         self.assertEqual([part.text for told in new.already_said for part in told.parts], ["sent"])
@@ -160,15 +160,19 @@ class InterruptTests(QueueingCase):
 
     def test_without_a_new_message_nothing_is_interrupted(self):
         old = self.begun()
-        self.assertFalse(self.get(self.store.interrupting(old, NOW)))
+        self.assertIsNone(self.get(self.store.interrupting(old)))
 
-    def test_neither_somebody_else_nor_what_is_not_due_interrupts(self):
+    def test_what_is_not_due_interrupts_later(self):
         old = self.begun()
         self.come(message("b"), due_at=NOW + 5)
-        self.assertFalse(self.get(self.store.interrupting(old, NOW)))
-        self.assertTrue(self.get(self.store.interrupting(old, NOW + 5)))
+        self.assertEqual(self.get(self.store.interrupting(old)), NOW + 5)
+        self.assertEqual(self.begin(NOW + 4).turn.id, old.id)
+        self.assertEqual(self.texts(self.begin(NOW + 5)), ["b"])
+
+    def test_somebody_else_does_not_interrupt(self):
+        old = self.begun()
         self.come(message("x", sender=Sender(id="ben")))
-        self.assertFalse(self.get(self.store.interrupting(old, NOW)))
+        self.assertIsNone(self.get(self.store.interrupting(old)))
 
     def test_a_chain_is_told_whole_and_again_at_the_next_attempt(self):
         self.begun()

@@ -87,7 +87,7 @@ class ClaimTests(ServersCase):
         self.enqueue(self.second, "2", queueing=interrupting)
         begin = partial(self.second.start_turn, KEY, NOW, deterministic=False, queueing=interrupting)
         self.assertEqual(self.get(begin()), NotNow())
-        self.assertTrue(self.get(self.first.interrupting(turn, NOW)))
+        self.assertEqual(self.get(self.first.interrupting(turn)), 0.0)
         new = self.get(self.first.start_turn(KEY, NOW, deterministic=False, queueing=interrupting)).turn
         self.assertEqual([event.text for event in (*new.interrupted, *new.events)], ["1", "2"])
         self.assertEqual(self.rows("SELECT state FROM turn ORDER BY id"), [("superseded",), ("running",)])

@@ -300,8 +300,8 @@ class Store(Protocol):
         one that goes on and is interrupted: the new one takes its place in the same transaction.
         """
 
-    def interrupting(self, turn: Turn, now: float) -> Deferred[bool]:
-        """Whether an event waits that would put an end to `turn` if the next one were started now."""
+    def interrupting(self, turn: Turn) -> Deferred[float | None]:
+        """When an event that waits puts an end to `turn`: 0 for at once, None if there is none."""
 
     def add_replies(
         self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float

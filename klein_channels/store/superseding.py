@@ -9,13 +9,15 @@ from .queueing import joined_with
 from .reading import event_of, events_of
 
 
-def interrupting(db: Database, turn: Turn, now: float) -> bool:
-    """Whether an event waits that puts an end to `turn`."""
+def interrupting(db: Database, turn: Turn) -> float | None:
+    """When an event that waits puts an end to `turn`: 0 for at once, None if there is none."""
     row = db.execute(
         "SELECT event, due_at FROM inbox WHERE conversation = ? AND state = 'waiting' ORDER BY id LIMIT 1",
         (turn.conversation,),
     ).fetchone()
-    return row is not None and puts_an_end_to(row, turn.events, now)
+    if row is None or not puts_an_end_to(row, turn.events, float("inf")):
+        return None
+    return row["due_at"] or 0.0
 
 
 def puts_an_end_to(waiting: Row, events: tuple[AnyEvent, ...], now: float) -> bool:

@@ -182,9 +182,9 @@ class Tables:
         )
         return self._counted_out(started)
 
-    def interrupting(self, turn: Turn, now: float) -> Deferred[bool]:
-        """Whether an event waits that would put an end to `turn`."""
-        return self._read(lambda db: superseding.interrupting(db, turn, now))
+    def interrupting(self, turn: Turn) -> Deferred[float | None]:
+        """When an event that waits puts an end to `turn`."""
+        return self._read(lambda db: superseding.interrupting(db, turn))
 
     def add_replies(
         self, turn: Turn, replies: Sequence[Reply], offers: Sequence[str], now: float

@@ -257,6 +257,17 @@ class InterruptTests(DoubleTextingCase):
         kit.settle()
         self.assertEqual((kit.sent, kit.turns()), (["re: b"], ["superseded", "done"]))
 
+    def test_what_has_to_wait_for_its_rate_interrupts_when_its_time_has_come(self):
+        self.policy = Policy(sender_burst=1, sender_rate=0.5)
+        kit = self.serve(self.agent)
+        kit.message("a")
+        kit.message("b")
+        self.assertEqual(self.agent.asked, ["a"])
+        kit.advance(1.9)
+        self.assertEqual(self.agent.asked, ["a"])
+        kit.advance(0.2)
+        self.assertEqual((self.agent.asked, kit.turns()), (["a", "b"], ["superseded", "running"]))
+
     def test_a_message_of_somebody_else_interrupts_nobody(self):
         kit = self.serve(self.agent)
         kit.message("a")
