@@ -50,6 +50,12 @@ def relay(folder: Path) -> Process:
     return Process(folder, "server", twistd, "--nodaemon", "--pidfile=", "channels", *options, port=port)
 
 
+def bare(folder: Path) -> Process:
+    """What only speaks tokens, for the share of the machine in what is measured."""
+    port = free_port()
+    return Process(folder, "bare", str(HERE / "bare_calls.py"), str(port), port=port)
+
+
 @contextmanager
 def callers(server: Process, calls: int, seconds: float) -> Iterator[Any]:
     """Callers that have talked for a second."""
@@ -60,9 +66,9 @@ def callers(server: Process, calls: int, seconds: float) -> Iterator[Any]:
         yield talking
 
 
-def held(calls: int, seconds: float) -> tuple[dict[str, Any], float]:
+def held(make: Any, calls: int, seconds: float) -> tuple[dict[str, Any], float]:
     """What so many callers saw, and the CPU time of the server for each token, in microseconds."""
-    with running(relay) as server, callers(server, calls, seconds) as talking:
+    with running(make) as server, callers(server, calls, seconds) as talking:
         before = server.cpu()
         seen = json.loads(talking.stdout.readline())
         return seen, 1e6 * (server.cpu() - before) / max(len(seen["tokens"]), 1)
@@ -70,19 +76,24 @@ def held(calls: int, seconds: float) -> tuple[dict[str, Any], float]:
 
 def measure_calls(given: argparse.Namespace) -> None:
     table = Table("p50 ms", "p99 ms", "first p99", "tokens/s", "CPU µs/token")
-    names = {1: "one call", given.calls: f"{given.calls} calls"}
+    kinds = {
+        "one call": (relay, 1),
+        f"{given.calls} calls": (relay, given.calls),
+        f"{given.calls} calls, bare": (bare, given.calls),
+    }
     interrupts, after = 0, []
     for _ in range(given.rounds):
-        for calls, name in names.items():
-            seen, cpu = held(calls, given.seconds)
+        for name, (make, calls) in kinds.items():
+            seen, cpu = held(make, calls, given.seconds)
             spans = [percentile(seen["tokens"], share) for share in (0.5, 0.99)]
             spans.append(percentile(seen["firsts"], 0.99))
             table.add(name, *spans, len(seen["tokens"]) / given.seconds, cpu)
-            interrupts += seen["interrupts"]
-            after += seen["after"]
+            if make is relay:
+                interrupts += seen["interrupts"]
+                after += seen["after"]
     table.print()
-    one, many = (table.medians(name)[1] for name in names.values())
-    print(f"  token -> frame, p99: {many:.2f} ms at {given.calls} calls, {many / one:.1f} times that of one")
+    one, many, least = (table.medians(name)[1] for name in kinds)
+    print(f"  token -> frame, p99: {many:.2f} ms, {many / one:.1f} times one call, {many / least:.1f} bare")
     print(f"  at most {GOAL} ms: {'reached' if many <= GOAL else 'NOT reached'}")
     late = sum(span > LATE for span in after)
     latest = 1000 * max(after, default=0.0)

@@ -120,7 +120,8 @@ class OpenSockets:
     def _nobody_there(self, address: Address) -> Outcome:
         ends = self._gone.get(str(address), self._began) + self._patience[address.channel]
         if self._now() < ends:
-            return Retry(reason="no socket is open there")
+            # It says nothing about the account: others are there.
+            return Retry(reason="no socket is open there", scope="conversation")
         return Refused(reason="the socket is gone and did not come back", expired=True)
 
     # Out: what grows
@@ -225,7 +226,7 @@ class OpenSocket:
     def say(self, outgoing: Outgoing) -> Outcome:
         """Say it; what became of it."""
         if self._over:
-            return Retry(reason="the socket is closing")
+            return Retry(reason="the socket is closing", scope="conversation")
         said = self.session.render(outgoing)
         for frame in said.frames:
             self.wire.send(frame)

@@ -323,6 +323,25 @@ class GoneTests(SocketCase):
         self.assertEqual(self.client(kit, "I am Ada").messages, [])
         self.assertEqual(kit.rows("SELECT count(*) FROM outbox WHERE state = 'dead'"), [(0,)])
 
+    def test_many_who_are_gone_delay_nobody_who_is_there(self) -> None:
+        answers: list[Deferred[str]] = []
+
+        async def slow(event: Any) -> str:
+            if event.text == "at once":
+                return "here you are"
+            answers.append(Deferred())
+            return await answers[-1]
+
+        kit = self.serve(slow)
+        for number in range(20):
+            self.client(kit, f"I am {number}", "hi").hang_up()
+            kit.settle()
+        for answer in answers:
+            answer.callback("too late")
+        kit.advance(3)
+        self.assertEqual(set(kit.outbox()), {"waiting"})
+        self.assertEqual(self.client(kit, "I am Ada", "at once").messages, ["here you are"])
+
     def test_a_text_that_grew_on_a_lost_socket_is_said_whole_on_the_next(self) -> None:
         gates: list[Deferred[None]] = []
 

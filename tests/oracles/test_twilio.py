@@ -1,12 +1,8 @@
-"""Twilio's own libraries as judges: of signatures, of TwiML, of ConversationRelay's frames.
-
-They come with the extra ``[oracles]``; where they are not installed, these tests say so and do not run.
-"""
+"""Twilio's own libraries as judges: of signatures, of TwiML, of ConversationRelay's frames."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import json
 import re
@@ -35,6 +31,8 @@ from klein_channels.testing.hostile import ONE_OF_EACH, WORDS, for_all, parts, s
 from klein_channels.testing.relay import RelayCall
 from klein_channels.testing.twilio import signed_request
 
+from . import missing
+
 TOKEN = "a-token-of-tests"
 CALL, US, THEM = "CA1", "+15550000001", "+15550000002"
 HOST = "https://bot.example"
@@ -49,12 +47,6 @@ URLS = st.builds(
     st.sampled_from(["webhook", "a/b", "%C3%A9"]),
     st.sampled_from(["", "?turn=3", "?a=1&a=2&b=", "?x=%C3%A4%20+"]),
 )
-
-
-def missing(*modules: str) -> str | None:
-    """Why a test cannot run; None if it can."""
-    absent = [name for name in modules if importlib.util.find_spec(name) is None]
-    return f"{', '.join(absent)} is not installed: pip install '.[oracles]'" if absent else None
 
 
 class Judged(SynchronousTestCase):
@@ -211,7 +203,7 @@ class TwimlTests(Judged):
 class FrameTests(Judged):
     """`tac`, Twilio's own framework for agents (twilio-agent-connect)."""
 
-    skip = missing("twilio", "tac")
+    skip = missing("twilio") or missing("tac")
 
     def test_a_call_is_connected_as_it_connects_one(self) -> None:
         from tac.channels.voice.conversation_relay.twiml import generate_twiml
