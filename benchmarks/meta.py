@@ -22,12 +22,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from measure import HERE, Load, Process, Table, count, free_port, percentile, running
 from meta_sending import pace, throttled
-from wire import PAGES as SERVED
-from wire import SECRET, TOKENS, VERIFY, WEBHOOK, Reader
+from wire import PAGES, SECRET, VERIFY, WEBHOOK, Reader
 
 sys.path.insert(0, str(HERE.parent))
 
@@ -35,9 +35,7 @@ from klein_channels.channel import find_channel_class
 from klein_channels.config import read_config
 from klein_channels.model import WebhookRequest
 
-PAGE = SERVED[0]
-TOKEN = TOKENS[PAGE]
-UPDATES, PAGES = 1000, 50
+UPDATES, ACCOUNTS = 1000, 50
 WITHIN, TIMES, MICROSECONDS = 1.0, 2.0, 60.0
 """Seconds for the batch; how many times the idle p99; CPU for each update."""
 NUMBER = "106540352242922"
@@ -45,11 +43,17 @@ PLATFORMS = ("facebook", "instagram", "whatsapp")
 
 
 def pages() -> list[str]:
-    return [PAGE, *(f"{int(PAGE) + number}" for number in range(1, PAGES))]
+    """Those of the single webhooks, and more."""
+    more = range(1, 1 + ACCOUNTS - len(PAGES))
+    return [*PAGES, *(f"{int(PAGES[-1]) + number}" for number in more)]
+
+
+def token(account: str) -> str:
+    return f"EAAG{'benchmark' * 18}{account}"
 
 
 def channels_yml(folder: Path) -> Path:
-    tokens = "".join(f"      '{page}': {TOKEN}{number}\n" for number, page in enumerate(pages()))
+    tokens = "".join(f"      '{page}': {token(page)}\n" for page in pages())
     path = folder / "channels.yml"
     path.write_text(
         f"agent: answers:asleep\nstore: sqlite:///{folder}/store.db\nchannels:\n  facebook:\n"
@@ -190,25 +194,12 @@ def made(platform: str) -> Any:
     """A channel with all accounts, as the configuration makes it."""
     keys = {"facebook": "page_tokens", "instagram": "accounts", "whatsapp": "phone_numbers"}
     accounts = pages() if platform != "whatsapp" else [NUMBER]
-    tokens = ", ".join(f"'{account}': {TOKEN}{number}" for number, account in enumerate(accounts))
-    with running_folder() as folder:
-        path = folder / "channels.yml"
-        path.write_text(
-            f"channels: {{{platform}: {{verify: v, secret: {SECRET}, {keys[platform]}: {{{tokens}}}}}}}\n"
-        )
+    tokens = ", ".join(f"'{account}': {token(account)}" for account in accounts)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "channels.yml"
+        settings = f"verify: v, secret: {SECRET}, {keys[platform]}: {{{tokens}}}"
+        path.write_text(f"channels: {{{platform}: {{{settings}}}}}\n")
         return read_config(str(path)).channels[0]
-
-
-def running_folder() -> Any:
-    from contextlib import contextmanager
-    from tempfile import TemporaryDirectory
-
-    @contextmanager
-    def folder() -> Any:
-        with TemporaryDirectory() as name:
-            yield Path(name)
-
-    return folder()
 
 
 def verdict(reached: bool) -> str:
