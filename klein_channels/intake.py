@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -57,6 +58,8 @@ _BUSY = WebhookResponse(status=503, body=b"try again\n", headers=((b"retry-after
 _HASH_BYTES = 12
 _SEND_ID = re.compile(r"[0-9a-f]{8}-\d+")
 """The id of a send, of this server's store or another's: two may serve one account."""
+MADE_AT_ONCE = 25
+"""Events of one webhook that are made ready for the store in one go: a millisecond or two."""
 KEYS_EVERY = 60.0
 """Seconds between two fetches of a channel's signing keys."""
 RunSteps = Callable[["Steps[Any]"], "Deferred[Any]"]
@@ -149,7 +152,32 @@ class Intake:
         if self._refuses(received.events):
             self._meter.rejected(channel.name, "paused")
             return succeed(_BUSY)
+        if len(received.events) > MADE_AT_ONCE:
+            long = self._accept_long(channel, request, received, now)
+            return Deferred.fromCoroutine(long)
         arrivals = [self._arrival(channel, event, now) for event in received.events]
+        return self._store_and_answer(channel, request, response, arrivals, now)
+
+    async def _accept_long(
+        self, channel: Channel, request: WebhookRequest, received: Received, now: float
+    ) -> WebhookResponse:
+        """Take a webhook with many events, without keeping others from their turn meanwhile."""
+        arrivals: list[Arrival] = []
+        for start in range(0, len(received.events), MADE_AT_ONCE):
+            events = received.events[start : start + MADE_AT_ONCE]
+            arrivals += [self._arrival(channel, event, now) for event in events]
+            await deferLater(self._clock, 0, lambda: None)
+        response = received.response or _OK
+        return await self._store_and_answer(channel, request, response, arrivals, now)
+
+    def _store_and_answer(
+        self,
+        channel: Channel,
+        request: WebhookRequest,
+        response: WebhookResponse,
+        arrivals: list[Arrival],
+        now: float,
+    ) -> Deferred[WebhookResponse]:
         commit = self._store.enqueue(arrivals, now)
         if commit.called:
             answer = self._committed_at_once(commit, arrivals, response)

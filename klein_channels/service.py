@@ -44,6 +44,7 @@ from .policy import Policy
 from .polling import Polling
 from .renewal import Renewal
 from .replies import read_reply
+from .slices import Slices
 from .sockets import OpenSockets
 from .spool import Spool, folder_beside
 from .store import Arrival, Due, Reply, StartedTurn, Store
@@ -332,6 +333,7 @@ class ChannelService(MultiService):
             acquaintances=Acquaintances(self._store, self._http, self.policy, now=self._now),
             **times,
         )
+        self._arrived = Slices(self._follow, clock=self.reactor)
         self._intake = Intake(
             self._store,
             self.policy,
@@ -398,6 +400,7 @@ class ChannelService(MultiService):
         if not self._started:
             return
         self._started = False
+        self._arrived.finish()
         self._upkeep.stop()
         if self._administration is not None:
             self._administration.stop()
@@ -451,16 +454,19 @@ class ChannelService(MultiService):
 
     def _after_commit(self, arrivals: Sequence[Arrival]) -> None:
         self._write_trouble = ""
-        for arrival in arrivals:
-            key = arrival.conversation
-            self._observers.tell(key, arrival.event)
-            self._installing.saw(arrival.event)
-            if arrival.turn:
-                self._show_seen(arrival)
-                self._conversations.wake(key)
-            if arrival.owner is not None:
-                self._conversations.wake(key)
-                self._deliveries.wake(key)
+        self._arrived.take(arrivals)
+
+    def _follow(self, arrival: Arrival) -> None:
+        """What is durable is shown to observers, and begins its turn."""
+        key = arrival.conversation
+        self._observers.tell(key, arrival.event)
+        self._installing.saw(arrival.event)
+        if arrival.turn:
+            self._show_seen(arrival)
+            self._conversations.wake(key)
+        if arrival.owner is not None:
+            self._conversations.wake(key)
+            self._deliveries.wake(key)
 
     def _settled(self, key: str) -> None:
         """A reply less waits there: a turn may have waited for that."""

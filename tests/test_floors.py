@@ -21,8 +21,8 @@ FLOORS = {
     " replies markdown media_types",
     2: "channel fit channels meta slack telegram twilio whatsapp",
     3: "http exchange connections destinations transport store agents admin config",
-    4: "intake admission installing exchanges observers live speech interruptions loops conversation delivery"
-    " metered prometheus operations paused accounts queues settling signs"
+    4: "intake slices admission installing exchanges observers live speech interruptions loops conversation"
+    " delivery metered prometheus operations paused accounts queues settling signs"
     " sockets spool fetching acquaintances",
     5: "web polling renewal upkeep administration",
     6: "service",
