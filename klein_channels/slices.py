@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 _log = Logger()
 T = TypeVar("T")
-AT_ONCE = 20
+AT_ONCE = 100
 """Things that are few: all are done at once."""
 SLICE, PAUSE = 5, 0.005
 """Of more, so many between pauses of so many seconds: 1,000 a second. Each begins work elsewhere, in the

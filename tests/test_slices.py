@@ -38,11 +38,11 @@ class SlicesTests(SynchronousTestCase):
 
     def test_at_the_end_the_rest_is_done_at_once(self) -> None:
         self.slices.finish()
-        self.slices.take(range(100))
+        self.slices.take(range(2 * AT_ONCE))
         self.slices.finish()
-        self.assertEqual((self.done, self.clock.getDelayedCalls()), (list(range(100)), []))
+        self.assertEqual((self.done, self.clock.getDelayedCalls()), (list(range(2 * AT_ONCE)), []))
         self.slices.finish()
-        self.assertEqual(len(self.done), 100)
+        self.assertEqual(len(self.done), 2 * AT_ONCE)
 
     def test_one_that_fails_is_told_of_and_holds_up_nothing(self) -> None:
         self.slices.take([1, -1, 2])
