@@ -1,7 +1,7 @@
 """Who answers, and who people are, on both engines."""
 
 from klein_channels.model import Sender
-from klein_channels.store import Acquaintance, EndOfTurn, NotNow, StartedTurn
+from klein_channels.store import Acquaintance, EndOfTurn, NotNow, Settlement, StartedTurn
 from klein_channels.store.persons import MOST_KEPT
 
 from .doubles import NOW, arrival, message, said
@@ -37,6 +37,22 @@ class OwnerTests(OwnersCase):
         ended = self.get(self.store.end_turn(turn, end, NOW + 20))
         self.assertIsNone(ended.claim)
         self.assertIsNone(self.get(self.store.claim_reply(KEY, NOW + 20)))
+
+    def test_what_an_operator_replays_is_the_bots_again(self):
+        self.come("one")
+        turn = self.start().turn
+        self.own("human")
+        self.get(self.store.end_turn(turn, EndOfTurn(state="dead", error="x"), NOW))
+        self.own("bot")
+        self.assertTrue(self.get(self.store.redrive(f"turn-{turn.id}", "replay", NOW)))
+        again = self.start().turn
+        self.get(self.store.end_turn(again, EndOfTurn(state="done", replies=(said("late"),)), NOW))
+        claim = self.get(self.store.claim_reply(KEY, NOW))
+        self.own("human")
+        self.get(self.store.settle_reply(claim, Settlement(state="dead"), NOW, claim_next=False))
+        self.own("bot")
+        self.assertTrue(self.get(self.store.redrive(f"reply-{claim.row}", "replay", NOW)))
+        self.assertEqual(self.get(self.store.claim_reply(KEY, NOW)).row, claim.row)
 
     def test_a_time_that_is_over_needs_nobody_to_notice(self):
         self.own("paused", until=NOW + 10)

@@ -61,13 +61,14 @@ def redrive(db: Database, letter_id: str, action: Literal["replay", "discard"], 
     elif kind == "turn":
         done = db.execute(
             "UPDATE turn SET state = 'queued', due_at = ?, failures = 0, first_failure = NULL,"
-            " ended_at = NULL WHERE id = ? AND state = 'dead'",
+            " taken = 0, ended_at = NULL WHERE id = ? AND state = 'dead'",
             (now, number),
         )
     else:
         done = db.execute(
             "UPDATE outbox SET state = 'waiting', due_at = :now, first_at = :now, settled_at = NULL,"
-            " repeated = 0, final_word = 0 WHERE id = :id AND state = 'dead'",
+            " repeated = 0, final_word = CASE WHEN final_word < 0 THEN 0 ELSE final_word END"
+            " WHERE id = :id AND state = 'dead'",
             {"now": now, "id": number},
         )
     return done.rowcount == 1
