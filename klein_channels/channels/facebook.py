@@ -23,6 +23,7 @@ from ..meta.reuse import AttachmentIds
 from ..meta.sends import MESSENGER
 from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
+from ..meta.usage import SEND_RATES
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
@@ -34,7 +35,6 @@ from ..model import (
     Sender,
     WebhookRequest,
 )
-from ..rates import Rate
 from ..secret import Secret
 
 _VERIFY, _SECRET, _TOKENS = "verify (fb_verify)", "secret (fb_secret)", "page_tokens"
@@ -55,11 +55,7 @@ CAPABILITIES = Capabilities(
     stable_timestamps=True,
     signed_payloads=True,
     retry_patience=86_400.0,
-    # 300 a second, 10 with audio or video, for a page (Meta, "Rate Limiting", 23 March 2026).
-    rates=(
-        Rate(count=300.0, burst=10.0, strict=True),
-        Rate(count=9.0, kinds=("audio", "video")),
-    ),
+    rates=SEND_RATES,
 )
 
 

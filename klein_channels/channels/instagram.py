@@ -25,6 +25,7 @@ from ..meta.renewal import TokenRenewal
 from ..meta.sends import INSTAGRAM
 from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
+from ..meta.usage import SEND_RATES
 from ..meta.webhook import MetaWebhook
 from ..model import JSON, Address, Attachment, Context, Outcome, Outgoing, Received, Sender, WebhookRequest
 from ..secret import Secret
@@ -52,6 +53,7 @@ CAPABILITIES = Capabilities(
     stable_timestamps=True,
     signed_payloads=True,
     retry_patience=86_400.0,
+    rates=SEND_RATES,
 )
 
 

@@ -12,6 +12,14 @@ from typing import Any, NamedTuple
 
 from ..errors import MalformedWebhook
 from ..model import JSON, CallResult, Pace, read_json
+from ..rates import Rate
+
+SEND_RATES = (
+    Rate(count=300.0, burst=10.0, strict=True),
+    Rate(count=9.0, kinds=("audio", "video")),
+)
+"""300 a second, 10 with audio or video, for a page or an Instagram account (Meta, "Rate Limiting", 23 March
+2026)."""
 
 SLOW_AT = 80.0
 STOP_AT = 100.0

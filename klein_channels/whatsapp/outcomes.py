@@ -86,14 +86,16 @@ def send_outcome(result: CallResult, now: float, attempt: int = 1) -> Outcome:
     if isinstance(general, Sent):
         mids = _mids(graph_object(result))
         if mids is None:
-            return UnknownOutcome(reason=f"HTTP {result.status} with an answer that names no message")
+            reason = f"HTTP {result.status} with an answer that names no message"
+            return UnknownOutcome(reason=reason, pace=general.pace)
         return msgspec.structs.replace(general, mids=mids)
     error = _error(result)
     # Zero is a code of WhatsApp's, and also what is read where there is none.
     if error is None or (reason_codes(result)[0] == 0 and error.get("code") != 0):
         return general
     code, detail = reason_codes(result)[0], _detail(error)
-    return _delay(code, detail, result, now, attempt) or _refusal(code, detail) or general
+    known = _delay(code, detail, result, now, attempt) or _refusal(code, detail) or general
+    return msgspec.structs.replace(known, pace=general.pace)
 
 
 def _delay(code: int, detail: str, result: CallResult, now: float, attempt: int) -> Retry | None:

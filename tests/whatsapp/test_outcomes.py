@@ -76,3 +76,15 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(failure_reason([{"code": 131056, "title": "x"}]), "throttled (131056): x")
         for odd in (None, [], "x", [None], [{}], [{"code": True}], [{"code": "1"}]):
             self.assertTrue(failure_reason(odd).startswith("failed: "))
+
+    def test_usage_headers_ask_for_a_pace_whatever_the_outcome(self) -> None:
+        usage = {"X-App-Usage": '{"call_count": 100}'}
+        for result in (
+            answered(body={"messages": [{"id": "wamid.1"}]}, **usage),
+            answered(200, {"messages": []}, **usage),
+            answered(400, {"error": {"message": "x", "code": 131047}}, **usage),
+            answered(400, {"error": {"message": "x", "code": 131056}}, **usage),
+        ):
+            pace = send_outcome(result, 1.0).pace
+            assert pace is not None, result
+            self.assertEqual((pace.share, pace.until), (0.0, 3601.0))
