@@ -17,14 +17,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from klein_channels.channel import Triggers, find_channel_class
+from klein_channels.channel import Triggers, TriggersAt, find_channel_class
 from klein_channels.fit import fit
 from klein_channels.model import Address, Message, Outgoing, Text
 
 BUDGET = 150.0
 NOW = 1_790_000_000.0
+HOOK = "https://bot.example.com/app/webhook"
 MARKDOWN = (
     "Your order **{}** is on its way, and will be there _tomorrow_.\n\n"
     "- two books\n- one lamp, `L-{}`\n\nSee [where it is](https://shop.example/orders/{}), "
@@ -56,9 +58,13 @@ def best(rounds: int, messages: int, work: Callable[[int], object]) -> float:
 
 def taking_in(channel: Any) -> Callable[[int], object] | None:
     """Verifies and parses a webhook, a new one each time; None for a channel that plays none."""
-    if not isinstance(channel, Triggers):
+    if isinstance(channel, TriggersAt):
+        play: Any = partial(channel.trigger_at, url=HOOK)
+    elif isinstance(channel, Triggers):
+        play = channel.trigger
+    else:
         return None
-    requests = [channel.trigger("text", f"Where is my order {n}?", NOW + n) for n in range(64)]
+    requests = [play("text", f"Where is my order {n}?", NOW + n) for n in range(64)]
 
     def work(number: int) -> object:
         request = requests[number % 64]
