@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.web.server import Site
 
+from klein_channels.secret import Secret
+from klein_channels.signatures import twilio_signature
+from klein_channels.testing.sockets import SocketClient
 from klein_channels.testing.twilio import TwilioStandIn, signed_request
 from tests.integration.processes import LOOPBACK, ProcessTestCase
 
@@ -132,3 +137,31 @@ class Calls(TwilioTestCase):
         )
         self.assertEqual(status, 200)
         self.assertIn("heard I", body)
+
+
+class Sockets(TwilioTestCase):
+    async def test_a_call_is_held_over_a_real_socket_until_the_server_stops(self) -> None:
+        config = self.configure(
+            SLOW, public_url=PUBLIC, channels={"conversation_relay": {"auth_token": TOKEN}}
+        )
+        program = await self.serve(config)
+        stranger, caller = self.client("no signature"), self.client(None)
+        for client in (stranger, caller):
+            await connectProtocol(TCP4ClientEndpoint(reactor, LOOPBACK, self.port), client)
+        await self.until(lambda: stranger.status and caller.status)
+        self.assertEqual((stranger.status, caller.status), (403, 101))
+        caller.send(json.dumps({"type": "setup", "callSid": "CA1", "from": PERSON, "to": NUMBER}))
+        caller.send(json.dumps({"type": "prompt", "voicePrompt": "hello", "last": True}))
+        await self.until(lambda: "heard hello" in self.spoken(caller))
+        await self.stop(program)
+        await self.until(lambda: caller.closed)
+        self.assertEqual(caller.closed, 1012)
+
+    def client(self, signature: str | None) -> SocketClient:
+        path = "/app/conversation_relay/socket"
+        url = PUBLIC.replace("https", "wss") + path
+        right = twilio_signature(url, (), Secret(TOKEN)) if signature is None else signature
+        return SocketClient(path, [(b"X-Twilio-Signature", right.encode())])
+
+    def spoken(self, client: SocketClient) -> str:
+        return "".join(json.loads(message).get("token", "") for message in client.messages)
