@@ -14,7 +14,7 @@ from . import schema
 from .dialect import values_for_postgres
 from .dsn import read_dsn
 from .moving import AT_ONCE, Rows
-from .postgres import Scripts
+from .preparing import Scripts
 from .session import PostgresDatabase
 
 

@@ -37,13 +37,12 @@ from . import (
     leases,
     letters,
     outbox,
-    schema,
 )
 from .commit import Committer, InlineCommitter, Session, Work
 from .database import Database
-from .dialect import script_for_postgres
 from .dsn import Dsn, read_dsn
 from .hints import Hints
+from .preparing import prepare
 from .purging import NO_OTHERS, Cutoffs
 from .session import Connection, OutcomeUnknown, Piece, PostgresSession
 from .tables import Tables
@@ -51,14 +50,12 @@ from .takeover import take_over
 
 _log = Logger()
 T = TypeVar("T")
-OLDEST = 130000
 STARTS_AT_ONCE = 64
 """Starts of turns that wait for their commit; the others wait until one of these is there."""
 MOST_STORING = 10_000
 """Webhooks that wait for their commit: what a blocked standby may cost in memory."""
 GRACE = 1.0
 """Seconds for which work is left to the server that it came to."""
-_MIGRATION_LOCK = 0x6B6C65696E
 _PURGE = "the purge, one server at a time"
 StartCommitter = Callable[[Session, str], Committer]
 
@@ -167,28 +164,11 @@ class PostgresStore(Tables):
         return failure.value
 
     def _prepared(self, db: Database, now: float) -> None:
-        settings = db.execute(
-            "SELECT current_setting('server_version_num')::int AS version,"
-            " current_setting('server_encoding') AS encoding"
-        ).fetchone()
-        if settings["version"] < OLDEST:
-            raise StartError(f"store: {self.dsn.shown}: PostgreSQL 13 or later is needed")
-        if settings["encoding"] != "UTF8":
-            raise StartError(f"store: {self.dsn.shown} has the encoding {settings['encoding']}, not UTF8")
-        db.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
-        self._migrate(db)
-        self.instance = db.execute("SELECT instance FROM store").fetchone()["instance"]
+        self.instance = prepare(db, self.dsn.shown)
         self._waiting = letters.stats(db).waiting_events
         if not self._shared:
             self.server = self._registered(db)
             self._swept(db, now)
-
-    def _migrate(self, db: Database) -> None:
-        version = 0
-        if db.execute("SELECT to_regclass('store') AS there").fetchone()["there"] is not None:
-            version = db.execute("SELECT version FROM store").fetchone()["version"]
-            schema.refuse_newer(self.dsn.shown, version, "postgres")
-        schema.migrate(Scripts(db), version, "postgres")
 
     # -- who lives
 
@@ -386,17 +366,6 @@ class PostgresStore(Tables):
             return self._purged(db, seen_before, finished_before, own) if mine["mine"] else 0
 
         return self._write(work)
-
-
-class Scripts:
-    """A `Database` for numbered scripts."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Any:
-        """Run one statement."""
-        return self._db.execute(sql if parameters else script_for_postgres(sql), parameters)
 
 
 def _close(_: object, committer: Committer) -> Deferred[None]:
