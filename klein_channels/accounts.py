@@ -63,6 +63,8 @@ class Account:
         self._slowed = (1.0, 0.0, "")
         self._buckets: dict[Rate, Buckets] = {}
         self._when_slowed = Buckets(1, SLOWED_FROM)
+        self._for_all: list[Buckets] = []
+        """The buckets that every send of the account takes a token of."""
         self._answered: dict[Rate, deque[float]] = {}
         self._slots: dict[Rate, deque[float]] = {}
 
@@ -74,16 +76,13 @@ class Account:
             return math.inf
         share = self.share(now)
         ready = self._paused_until
-        buckets = [each for rate, each in self._buckets.items() if rate.per == "account" and not rate.kinds]
-        if share < 1.0 and not buckets:
-            buckets = [self._when_slowed]
-        return max(
-            [
-                ready,
-                *(now + each.wait(None, now, pace=share) for each in buckets),
-                *(self._strictly(rate, now) for rate in self._answered),
-            ]
-        )
+        for bucket in self._for_all or ((self._when_slowed,) if share < 1.0 else ()):
+            wait = bucket.wait(None, now, pace=share)
+            if wait > 0:
+                ready = max(ready, now + wait)
+        for rate in self._answered:
+            ready = max(ready, self._strictly(rate, now))
+        return ready
 
     def _strictly(self, rate: Rate, now: float) -> float:
         """When one more send keeps a strict rate; infinity while that depends on those on their way."""
@@ -262,6 +261,8 @@ class Account:
             if rate.strict:
                 self._answered[rate] = deque()
             found = self._buckets[rate] = Buckets(rate.burst, rate.count / rate.seconds)
+            if rate.per == "account" and not rate.kinds:
+                self._for_all.append(found)
         return found
 
     def _take(self, rate: Rate, address: Address, now: float, share: float) -> None:
