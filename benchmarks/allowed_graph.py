@@ -15,7 +15,7 @@ from collections import deque
 from twisted.internet import endpoints, reactor
 from twisted.web.resource import Resource
 from twisted.web.server import Site
-from wire import PAGE, TOKEN
+from wire import TOKENS
 
 from klein_channels.testing.graph import GraphStandIn
 from klein_channels.testing.graph_pace import Allowance
@@ -62,7 +62,7 @@ class Counts(Resource):
 
 
 allowance = Counting(int(sys.argv[2]), float(sys.argv[3]))
-graph = GraphStandIn(reactor, {PAGE: TOKEN})
+graph = GraphStandIn(reactor, TOKENS)
 graph.allowance = allowance
 root = Resource()
 root.putChild(b"counts", Counts())

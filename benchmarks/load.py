@@ -108,10 +108,16 @@ def main() -> None:
         options.add_argument(f"--{name}", type=kind, required=True)
     options.add_argument("--connections", type=int, default=32)
     options.add_argument("--rate", type=float, default=0.0)
+    options.add_argument(
+        "--apart", type=int, default=1, help="between the numbers of two people; as many as pages: all on one"
+    )
     given = options.parse_args()
     now = time.time()
     numbers = range(given.first, given.first + given.count)
-    run = Run([(number, webhook(number, number % given.people, now)) for number in numbers], given.rate)
+    run = Run(
+        [(number, webhook(number, number % given.people * given.apart, now)) for number in numbers],
+        given.rate,
+    )
     asyncio.run(run.done(given.port, given.connections))
     json.dump(run.seen(), sys.stdout)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import HERE, PATIENCE, Graph, Load, Process, free_port, ours, running
+from wire import PAGES
 
 ALLOWED = 300
 LEAST = 270
@@ -38,7 +39,8 @@ class AllowedGraph(Graph):
 
 def flooded(given: argparse.Namespace, graph: AllowedGraph, server: Process) -> None:
     """Many messages come at once."""
-    Load(server, 0, given.messages, people=given.messages, connections=16).run()
+    options = {"people": given.messages, "apart": len(PAGES), "connections": 16}
+    Load(server, 0, given.messages, **options).run()
 
 
 def pace(given: argparse.Namespace) -> None:
