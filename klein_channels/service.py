@@ -3,59 +3,40 @@
 from __future__ import annotations
 
 import random
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening_service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
-from .acquaintances import Acquaintances
 from .admin import AdminSettings
 from .administration import Administration
 from .agents import HasThreads
 from .agents.choosing import as_backend, load_agent
-from .channel import Answers, Channel, Polls, Renews, Resolves, able
-from .conversation import Conversations
-from .delivery import Deliveries, Transport
+from .channel import Answers, Channel, able
 from .errors import ConfigError, InstallError, StartError
-from .exchanges import Exchanges
-from .fetching import Fetching
-from .fit import fit
 from .http import Http
 from .installing import Installing
-from .intake import Intake, conversation_of
-from .live import Screen
 from .logs import install_redaction
 from .meter import UNCOUNTED, Meter
-from .metered import MeteredTransport
-from .model import JSON, Address, AnyEvent, Context, Message, Owner, WebhookRequest, WebhookResponse
-from .observers import Observer, Observers
+from .model import JSON, Address, Owner, WebhookRequest, WebhookResponse
+from .observers import Observer
 from .operations import Operations, as_json
-from .paused import Paused
+from .pipeline import Pipeline
 from .policy import Policy
-from .polling import Polling
-from .renewal import Renewal
-from .replies import read_reply
-from .slices import Slices
-from .sockets import OpenSockets
-from .spool import Spool, folder_beside
-from .store import Arrival, Due, Reply, StartedTurn, Store
+from .spool import folder_beside
+from .store import Store
 from .store.opening import store_for_server
 from .store.pauses import Pause
-from .transport import HttpTransport, LiveScreen, shows_growth
-from .upkeep import Upkeep, checked_horizon
+from .upkeep import checked_horizon
 
 _log = Logger()
-WOKEN_AT_ONCE = 200
-"""Conversations that are woken before the reactor looks after everything else again."""
 LAST_WORDS = 1.0
 """Seconds that each of the last steps of a stop may take: giving up, the store, the connections."""
 
@@ -98,7 +79,6 @@ class ChannelService(MultiService):
             raise ConfigError("two channels have the same name; give each a `name` of its own")
         if not channels:
             raise ConfigError("channels: there are none")
-        self._resolvers = {channel.name: channel for channel in channels if isinstance(channel, Resolves)}
         self._media = media or folder_beside(store)
         fetching = [channel.name for channel in channels if channel.options.fetch_media]
         if fetching and self._media is None:
@@ -121,7 +101,7 @@ class ChannelService(MultiService):
         self._draining = False
         self._started = False
         self._listens = False
-        self._write_trouble = ""
+        self._pipeline: Pipeline | None = None
         self._webhooks: Any = None
         self._site: Any = None
 
@@ -157,71 +137,45 @@ class ChannelService(MultiService):
 
         `message` is anything that an agent may answer. It fires when the message is durable.
         """
-        channel = self.channels.get(address.channel)
-        if channel is None:
-            raise ConfigError(f"no channel {address.channel!r} is configured")
-        if not hasattr(self, "_deliveries"):
-            raise StartError("the service was not started: nothing can be sent yet")
-        messages = [item for item in read_reply(message) if isinstance(item, Message)]
-        parts = [(said, part) for said in messages for part in fit(said, channel.capabilities)]
-        replies = [
-            Reply(
-                address=address,
-                message=Message(parts=(part,), reply_to=said.reply_to, metadata=said.metadata),
-                part=number,
-            )
-            for number, (said, part) in enumerate(parts)
-        ]
-        conversation = conversation_of(address, channel.options)
-
-        def posted(new: bool) -> bool:
-            self._deliveries.wake(conversation)
-            return new
-
-        return self._store.post(conversation, replies, key, self._now()).addCallback(posted)
+        return self._running("nothing can be sent yet").send(address, message, key)
 
     def set_owner(self, conversation: str, owner: Owner, until: float | None = None) -> Deferred[None]:
         """Give the conversation of that key to the bot, a human or nobody; `until` a time, or for good.
 
         It fires when that is durable. What a human takes over is never answered by the bot.
         """
-        if not hasattr(self, "_deliveries"):
-            raise StartError("the service was not started: no conversation has an owner yet")
-
-        def changed(result: None) -> None:
-            self._conversations.wake(conversation)
-            self._deliveries.wake(conversation)
-
-        return self._store.set_owner(conversation, owner, self._now(), until=until).addCallback(changed)
+        return self._running("no conversation has an owner yet").set_owner(conversation, owner, until)
 
     def not_ready(self) -> list[str]:
         """Why this service cannot take webhooks now; empty if it can."""
         if self._draining:
             return ["stopping"]
-        if not self._started:
+        if not self._started or self._pipeline is None:
             return ["not started"]
-        troubles = dict.fromkeys((self._write_trouble, self._upkeep.trouble))
-        reasons = [f"store: {trouble}" for trouble in troubles if trouble]
-        if self._conversations.is_stuck:
-            reasons.append("agent: every thread of it is stuck; restart the server")
-        return reasons
+        return self._pipeline.troubles()
 
     def operations(self, actor: str) -> Operations:
         """What an operator can do, in the name of `actor`; raises `StartError` while nothing runs."""
-        if not self._started:
+        if not self._started or self._pipeline is None:
             raise StartError("the service does not run: nothing can be ordered now")
-        keepers = (self._spool,) if self._spool is not None else ()
+        spool = self._pipeline.spool
         return Operations(
-            self._store, self._now, actor=actor, changed=self._upkeep.look_again, keepers=keepers
+            self._store,
+            self._now,
+            actor=actor,
+            changed=self._pipeline.upkeep.look_again,
+            keepers=() if spool is None else (spool,),
         )
 
     def pauses(self) -> list[Pause]:
         """What operators have paused, as this process knows it."""
-        return self._paused.now() if self._started else []
+        return self._pipeline.paused.now() if self._started and self._pipeline else []
 
     def accounts(self) -> list[JSON]:
         """The accounts that were sent from since the start, and how they are."""
-        return [as_json(account) for account in self._deliveries.accounts()] if self._started else []
+        if not self._started or self._pipeline is None:
+            return []
+        return [as_json(account) for account in self._pipeline.deliveries.accounts()]
 
     # -- starting and stopping
 
@@ -239,17 +193,14 @@ class ChannelService(MultiService):
         if not self._listens:
             self.privilegedStartService()
         try:
-            self._build()
+            self._pipeline = self._built()
         except BaseException:
             self._let_go()
             raise
         self._started = True
         self._tell_settings()
         MultiService.startService(self)
-        self._installing.start()
-        self._polls.start()
-        self._renewal.start()
-        self._upkeep.start()
+        self._pipeline.start()
         if self._administration is not None:
             self._administration.start(self.reactor)
 
@@ -279,7 +230,8 @@ class ChannelService(MultiService):
             raise StartError(f"{whose}port {port!r} is no number and no endpoint: {error}") from None
         listening.setServiceParent(self)
 
-    def _build(self) -> None:
+    def _built(self) -> Pipeline:
+        """Open what a pipeline works with, and join its parts."""
         backend = as_backend(_agent(self._agent_spec), self.policy)
         observers = [_observer(spec) for spec in self._observer_specs]
         self._store = self._opened_store()
@@ -287,88 +239,27 @@ class ChannelService(MultiService):
         self._backend = backend
         if isinstance(backend, HasThreads):
             backend.start(self.reactor)
-        times: dict[str, Any] = {"clock": self.reactor, "now": self._now}
-        self._spool = Spool(self._media) if self._media is not None else None
-        self._fetching = Fetching(self._spool, self._http, self.policy, **times) if self._spool else None
-        self._observers = Observers(observers, self.policy, prepare=self._with_files, **times)
-        transport = HttpTransport(self.channels, self._http, self.policy)
-        self._transport = transport
-        self._sockets = OpenSockets(
-            transport,
-            list(self.channels.values()),
-            stores=lambda *what: self._intake.take(*what),  # noqa: PLW0108  (made below)
-            interrupts=lambda *what: self._conversations.interrupt(*what),  # noqa: PLW0108
-            joined=self._hear_what_waits,
-            left=self._lose,
-            **times,
-        )
-        self._deliveries = Deliveries(
-            self._store,
-            self._metered(self._sockets if self._sockets.wanted else transport),
-            self.policy,
-            jitter=self._jitter,
-            settled=self._settled,
-            **times,
-        )
-        if self._meter is not UNCOUNTED:
-            self._deliveries.time_waits(
-                lambda key, seconds: self._meter.waited("rate_limit", Address.parse(key).channel, seconds)
-            )
-        self._paused = Paused(self._store, self._now)
-        self._exchanges = Exchanges(self._store, let_go=self._deliveries.wake, **times)
-        self._conversations = Conversations(
-            self._store,
+        return Pipeline(
+            self.channels,
             backend,
-            self.channels,
-            self.policy,
-            replies_committed=self._deliveries.wake,
-            show_typing=self._show_typing,
-            resolve=self._resolve,
-            screen_of=self._screen_of,
-            answer_ready=self._exchanges.turn_ended,
-            may_claim=self._deliveries.would_send,
-            meter=self._meter,
-            instead=self._in_maintenance,
-            mouth=self._sockets,
-            acquaintances=Acquaintances(self._store, self._http, self.policy, now=self._now),
-            **times,
-        )
-        self._arrived = Slices(self._follow, clock=self.reactor)
-        self._intake = Intake(
             self._store,
+            self._http,
             self.policy,
-            run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
-            after_commit=self._after_commit,
-            not_stored=self._not_stored,
-            would_begin=self._conversations.would_begin,
-            exchanges=self._exchanges,
-            replies_committed=self._deliveries.wake,
+            reactor=self.reactor,
+            now=self._now,
+            jitter=self._jitter,
             meter=self._meter,
-            refuses=lambda events: self._paused.refuses(events) or self._installing.is_blind(events),
-            **times,
-        )
-        polled = [channel for channel in self.channels.values() if isinstance(channel, Polls)]
-        self._upkeep = Upkeep(
-            self._store,
-            self.policy,
+            observers=observers,
+            media=self._media,
             horizon=self._horizon,
-            wake=self._wake,
-            paused=self._paused,
-            purge_files=self._purge_files,
-            **times,
-        )
-        self._installing = Installing(
-            self._store,
-            self.channels,
-            run_steps=lambda steps: self._http.run(steps, self.policy.send_deadline),
-            chance=secrets.token_bytes,
             public_url=self._public_url,
             prefix=self._web().prefix,
-            **times,
         )
-        self._polls = Polling(self._store, self._intake, self._http, polled, clock=self.reactor)
-        renewing = [channel for channel in self.channels.values() if isinstance(channel, Renews)]
-        self._renewal = Renewal(self._store, self._http, renewing, **times)
+
+    def _running(self, consequence: str) -> Pipeline:
+        if self._pipeline is None:
+            raise StartError(f"the service was not started: {consequence}")
+        return self._pipeline
 
     def _tell_settings(self) -> None:
         """Log what this server runs with: figures without their settings say nothing."""
@@ -389,7 +280,6 @@ class ChannelService(MultiService):
         if isinstance(store, str):
             store = store_for_server(store, self.policy, self.reactor.callFromThread)
         store.open(self._now())
-        store.listen(self._wake)
         return store
 
     async def _stop(self) -> None:
@@ -397,18 +287,15 @@ class ChannelService(MultiService):
         if self._site is not None:
             self._site.drain()
         await MultiService.stopService(self)
-        if not self._started:
+        pipeline = self._pipeline
+        if not self._started or pipeline is None:
             return
         self._started = False
-        self._arrived.finish()
-        self._upkeep.stop()
+        pipeline.stop()
         if self._administration is not None:
             self._administration.stop()
-        self._polls.stop()
-        self._renewal.stop()
-        self._installing.stop()
-        await self._drained()
-        await self._within(self._sockets.stop(), LAST_WORDS / 2)
+        await self._drained(pipeline)
+        await self._within(pipeline.sockets.stop(), LAST_WORDS / 2)
         if self._site is not None:
             self._site.abort()
         if isinstance(self._backend, HasThreads):
@@ -417,10 +304,10 @@ class ChannelService(MultiService):
         if self._given_http is None:
             await self._within(self._http.close(), LAST_WORDS)
 
-    async def _drained(self) -> None:
+    async def _drained(self, pipeline: Pipeline) -> None:
         """Let turns end and their replies go out, then give up what does not."""
         ends = self.reactor.seconds() + self.policy.drain - 3.5 * LAST_WORDS
-        for part in (self._conversations, self._deliveries):
+        for part in (pipeline.conversations, pipeline.deliveries):
             await self._within(part.stop(), max(ends - self.reactor.seconds(), 0.0))
             part.give_up()
             await self._within(part.stop(), LAST_WORDS / 2)
@@ -450,99 +337,6 @@ class ChannelService(MultiService):
             # A port that is bound listens, though its service does not run yet.
             child.stopService()
 
-    # -- what connects the parts
-
-    def _after_commit(self, arrivals: Sequence[Arrival]) -> None:
-        self._write_trouble = ""
-        self._arrived.take(arrivals)
-
-    def _follow(self, arrival: Arrival) -> None:
-        """What is durable is shown to observers, and begins its turn."""
-        key = arrival.conversation
-        self._observers.tell(key, arrival.event)
-        self._installing.saw(arrival.event)
-        if arrival.turn:
-            self._show_seen(arrival)
-            self._conversations.wake(key)
-        if arrival.owner is not None:
-            self._conversations.wake(key)
-            self._deliveries.wake(key)
-
-    def _settled(self, key: str) -> None:
-        """A reply less waits there: a turn may have waited for that."""
-        self._conversations.wake_if_held_up(key)
-
-    def _hear_what_waits(self, key: str) -> None:
-        """Somebody is there again who was away."""
-        hastened = self._store.hold_socket(key).addCallback(lambda _: self._store.hasten(key, self._now()))
-        hastened.addCallback(lambda _: self._deliveries.wake(key))
-        hastened.addErrback(
-            lambda f: _log.info("what waits for a socket: {error}", error=f.getErrorMessage())
-        )
-
-    def _lose(self, key: str) -> None:
-        """Nobody is there any more, unless at another server."""
-        dropped = self._store.drop_socket(key)
-        dropped.addErrback(lambda f: _log.info("a socket that is gone: {error}", error=f.getErrorMessage()))
-
-    def _show_typing(self, key: str, started: StartedTurn, on: bool) -> None:
-        context = msgspec.structs.replace(started.context, last_event=started.turn.event.id)
-        self._deliveries.show_typing(key, started.address, on, context)
-
-    def _show_seen(self, arrival: Arrival) -> None:
-        address = arrival.event.address
-        if not self.channels[address.channel].options.mark_seen or not self._deliveries.signs.spares(address):
-            return
-        seen = self._transport.show_seen(address, Context(last_event=arrival.event.id))
-        seen.addErrback(lambda f: _log.info("mark_seen: {error}", error=f.getErrorMessage()))
-
-    def _with_files(self, event: AnyEvent) -> Deferred[AnyEvent]:
-        channel = self.channels.get(event.address.channel)
-        if self._fetching is None or channel is None or event.observe_only:
-            return succeed(event)
-        return self._fetching.fetched(channel, event)
-
-    def _resolve(self, channel: Channel, event: AnyEvent) -> Deferred[AnyEvent]:
-        resolver = self._resolvers.get(channel.name)
-        if resolver is None:
-            return self._with_files(event)
-        resolved = self._http.run(resolver.resolve(event), self.policy.resolve_deadline)
-        return resolved.addCallback(self._with_files)
-
-    def _purge_files(self) -> None:
-        if self._spool is not None:
-            self._spool.purge(self._now() - self.policy.media_retention)
-
-    def _in_maintenance(self, started: StartedTurn, channel: Channel) -> Deferred[bool] | None:
-        pause = self._paused.maintenance(started)
-        if pause is None:
-            return None
-        return self._paused.say(pause, started, by_answer=able(channel, Answers))
-
-    def _screen_of(self, channel: Channel) -> Screen | None:
-        if not shows_growth(channel):
-            return None
-        screen = LiveScreen(channel, self._http, self.policy, allowed=self._store.is_alive)
-        return self._deliveries.signs.screen(screen)
-
-    def _wake(self, due: Due) -> None:
-        for conversation, event in due.answers:
-            self._exchanges.turn_ended(conversation, event)
-        self._wake_some(due.turns, due.replies)
-
-    def _wake_some(self, turns: Sequence[str], replies: Sequence[str]) -> None:
-        """Wake them a few at a time: what the first ones say must not wait until the last have begun."""
-        for key in turns[:WOKEN_AT_ONCE]:
-            self._conversations.wake(key)
-        for key in replies[:WOKEN_AT_ONCE]:
-            self._deliveries.wake(key)
-        rest = turns[WOKEN_AT_ONCE:], replies[WOKEN_AT_ONCE:]
-        if any(rest) and not self._draining:
-            self.reactor.callLater(0, self._wake_some, *rest)
-
-    def _not_stored(self, reason: str) -> None:
-        self._write_trouble = reason
-
     def _web(self) -> Any:
         if self._webhooks is None:
             # Klein installs a reactor when it is imported: not before one was chosen.
@@ -566,23 +360,23 @@ class ChannelService(MultiService):
         return self._webhooks
 
     def _joining(self) -> Installing:
-        if not self._started:
+        if not self._started or self._pipeline is None:
             raise InstallError("This server has not started yet.")
-        return self._installing
+        return self._pipeline.installing
 
     def refusal(self, channel: Channel, request: WebhookRequest) -> WebhookResponse | None:
         """The answer to the handshake of a socket that is not let in; what `web` calls."""
-        if self._draining or not self._started:
+        if self._draining or self._pipeline is None:
             return WebhookResponse(status=503, body=b"Service Unavailable")
-        return self._intake.refusal(channel, request)
+        return self._pipeline.intake.refusal(channel, request)
 
     def opened(self, channel: Channel, request: WebhookRequest, name: str, wire: Any) -> Any:
         """Take a socket that was let in; what `web` calls."""
-        return self._sockets.opened(channel, request, name, wire)
+        return self._running("no socket can be opened yet").sockets.opened(channel, request, name, wire)
 
     def receive(self, channel: Channel, request: Any) -> Any:
         """Take in one webhook; what `web` calls."""
-        answer = self._intake.receive(channel, request)
+        answer = self._running("no webhook can be taken yet").intake.receive(channel, request)
         # Where the replies travel in the answer, its time is the agent's.
         if self._meter is not UNCOUNTED and not able(channel, Answers):
             answer.addCallback(self._answered, channel.name, self.reactor.seconds())
@@ -591,11 +385,6 @@ class ChannelService(MultiService):
     def _answered(self, response: Any, channel: str, began: float) -> Any:
         self._meter.acknowledged(channel, self.reactor.seconds() - began)
         return response
-
-    def _metered(self, transport: Transport) -> Transport:
-        if self._meter is UNCOUNTED:
-            return transport
-        return MeteredTransport(transport, self._meter, self.reactor.seconds)
 
 
 def _agent(spec: Any) -> Any:

@@ -278,11 +278,11 @@ class OrderTests(AdminCase):
         self.assertEqual(health(), (200, {"status": "ok"}))
         self.post("/pause", {"channel": "facebook", "mode": "hold"})
         self.assertEqual(health(), (200, {"status": "ok", "paused": ["facebook: hold"]}))
-        kit.service._conversations._lanes.most = 0
+        kit.service._pipeline.conversations._lanes.most = 0
         status, said = health()
         self.assertEqual((status, said["status"]), (503, "unavailable"))
         self.assertIn("stuck", said["reasons"][0])
-        kit.service._conversations._lanes.most = 10
+        kit.service._pipeline.conversations._lanes.most = 10
 
     def test_accounts_and_how_they_are(self):
         kit = self.served()

@@ -25,7 +25,7 @@ FLOORS = {
     " delivery metered prometheus operations paused accounts queues settling signs"
     " sockets spool fetching acquaintances",
     5: "web polling renewal upkeep administration",
-    6: "service",
+    6: "pipeline service",
     7: "run tap cli cli_operations cli_store demo fakes transcript provisioning testing",
     8: "agent",
 }

@@ -213,7 +213,7 @@ class JoiningTests(SynchronousTestCase):
     def test_a_browser_that_hangs_up_has_joined_all_the_same(self) -> None:
         server = self.server()
         state = server.leave()
-        finished = server.service._installing.finish("slack", "code-1", state, server.cookie)
+        finished = server.service._pipeline.installing.finish("slack", "code-1", state, server.cookie)
         finished.addErrback(lambda failure: None)
         finished.cancel()
         server.advance(1)
@@ -222,9 +222,9 @@ class JoiningTests(SynchronousTestCase):
     def test_before_the_tokens_were_read_no_event_is_taken_for_a_strangers(self) -> None:
         server = self.server()
         server.join()
-        server.service._installing._looked = False
+        server.service._pipeline.installing._looked = False
         self.assertEqual(server.say("hi"), 503)
-        server.service._installing.refresh()
+        server.service._pipeline.installing.refresh()
         server.advance(1)
         self.assertEqual(server.say("hi"), 200)
         self.assertEqual([shown.text for shown in server.slack.sent], ["you said: hi"])

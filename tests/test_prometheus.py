@@ -124,8 +124,8 @@ class CountingTests(MeterCase):
         kit = ServiceInMemory(echo)
         self.addCleanup(kit.stop)
         self.assertIs(kit.service._meter, UNCOUNTED)
-        self.assertIs(kit.service._deliveries._transport, kit.service._transport)
-        self.assertIsNone(kit.service._conversations._lanes._seconds)
+        self.assertIs(kit.service._pipeline.deliveries._transport, kit.service._pipeline.transport)
+        self.assertIsNone(kit.service._pipeline.conversations._lanes._seconds)
 
 
 class PageTests(MeterCase):

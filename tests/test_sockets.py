@@ -277,9 +277,9 @@ class TalkTests(SocketCase):
         for _ in range(3):
             self.client(kit, "I am Ada", "hi").hang_up()
             kit.settle()
-        self.assertEqual(len(kit.service._sockets), 0)
+        self.assertEqual(len(kit.service._pipeline.sockets), 0)
         kit.advance(100)
-        self.assertEqual(kit.service._sockets._gone, {})
+        self.assertEqual(kit.service._pipeline.sockets._gone, {})
 
     def test_the_newest_socket_of_a_conversation_counts(self) -> None:
         kit = self.serve()

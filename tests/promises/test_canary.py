@@ -85,7 +85,7 @@ class EverywhereTests(CanaryCase):
         kit.graph.answers(refusal(190, f"Error validating {CANARIES['token']}", 463))
         self.say("token revoked")
         kit.advance(5)
-        kit.service._not_stored(f"no disk for {CANARIES['fb_secret']}")
+        kit.service._pipeline.not_stored(f"no disk for {CANARIES['fb_secret']}")
         health = kit.raw(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
         kit.settle()
         for secret in ALL.values():

@@ -44,7 +44,7 @@ class PaceCase(PromiseCase):
         return [message for message in kit.graph.sent if message.page == page]
 
     def state(self, kit, page=PAGE):
-        return next(s for s in kit.service._deliveries.accounts() if s.account == page)
+        return next(s for s in kit.service._pipeline.deliveries.accounts() if s.account == page)
 
 
 async def _silent(event):

@@ -196,7 +196,7 @@ class AnswerTests(SecretCase):
 
     def test_health_says_nothing(self):
         kit = self.serve()
-        kit.service._not_stored(f"no disk for {CANARIES['token']}")
+        kit.service._pipeline.not_stored(f"no disk for {CANARIES['token']}")
         asked = kit.raw(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n")
         kit.settle()
         self.assertEqual(asked.status, 503)
