@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -48,9 +48,13 @@ class Exchanges:
     ) -> Deferred[WebhookResponse]:
         """The answer to a webhook: with the replies to `event` if they come in time.
 
-        A redelivery waits beside the first delivery, or gets its answer again.
+        A redelivery waits beside the first delivery, or gets its answer again. Nobody waits where the
+        channel gives it no time: all replies go its other way.
         """
         key = (conversation, event)
+        if channel.capabilities.answer_deadline <= 0:
+            self._give_up(key)
+            return succeed(channel.answer_later(request, event))
         waiter = _Waiter(channel, request, self._left)
         waiter.key = key
         self._waiting.setdefault(key, []).append(waiter)

@@ -179,13 +179,17 @@ class Intake:
         now: float,
     ) -> Deferred[WebhookResponse]:
         commit = self._store.enqueue(arrivals, now)
+        asked = self._asked(channel, arrivals)
+        if asked is not None:
+            return self._with_replies(commit, channel, request, response, arrivals, asked)
+        return self._answered(commit, arrivals, response)
+
+    def _answered(
+        self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
+    ) -> Deferred[WebhookResponse]:
         if commit.called:
-            answer = self._committed_at_once(commit, arrivals, response)
-        else:
-            answer = self._shielded(commit, arrivals, response)
-        if self._exchanges is not None and able(channel, Answers):
-            answer.addCallback(self._with_replies, channel, request, arrivals)
-        return answer
+            return self._settled(commit, arrivals, response)
+        return self._shielded(commit, arrivals, response)
 
     def _joined(
         self, channel: Channel, request: WebhookRequest, received: Received
@@ -196,23 +200,37 @@ class Intake:
         key = conversation_of(received.conversation, channel.options)
         return self._exchanges.wait(channel, request, key, received.joins)
 
+    def _asked(self, channel: Channel, arrivals: Sequence[Arrival]) -> Arrival | None:
+        """The event whose replies travel in the answer to its webhook, if one does."""
+        if self._exchanges is None or not able(channel, Answers):
+            return None
+        return next((arrival for arrival in reversed(arrivals) if arrival.turn), None)
+
     def _with_replies(
         self,
-        response: WebhookResponse,
+        commit: Deferred[list[int | None]],
         channel: Channel,
         request: WebhookRequest,
-        arrivals: Sequence[Arrival],
-    ) -> WebhookResponse | Deferred[WebhookResponse]:
-        """The answer that carries the replies to what came, if an agent answers it."""
-        asked = next((arrival for arrival in reversed(arrivals) if arrival.turn), None)
-        if asked is None or response is _BUSY or self._exchanges is None:
-            return response
-        return self._exchanges.wait(channel, request, asked.conversation, asked.event.id)
-
-    def _committed_at_once(
-        self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse
+        response: WebhookResponse,
+        arrivals: list[Arrival],
+        asked: Arrival,
     ) -> Deferred[WebhookResponse]:
-        return self._settled(commit, arrivals, response)
+        """The answer that carries the replies to `asked`; who leaves before the commit waits for none."""
+        waiting: list[Deferred[WebhookResponse]] = []
+        left: list[bool] = []
+
+        def wait(numbers: list[int | None]) -> list[int | None]:
+            # Before anything follows from the commit: its turn may end before this returns.
+            if not left and self._exchanges is not None:
+                key = asked.conversation, asked.event.id
+                waiting.append(self._exchanges.wait(channel, request, *key))
+            return numbers
+
+        def answered(result: WebhookResponse | Failure) -> Any:
+            left.append(True)
+            return waiting[0] if waiting and not isinstance(result, Failure) else result
+
+        return self._answered(commit.addCallback(wait), arrivals, response).addBoth(answered)
 
     def _shielded(
         self, commit: Deferred[list[int | None]], arrivals: list[Arrival], response: WebhookResponse

@@ -89,6 +89,7 @@ class ExchangeCase(SynchronousTestCase):
     capabilities = {}  # noqa: RUF012
     tries = 3
     channel_class = AnsweringChannel
+    make_agent = Agent
 
     def setUp(self):
         self.path = self.mktemp()
@@ -100,7 +101,7 @@ class ExchangeCase(SynchronousTestCase):
 
     def start(self):
         self.clock.callFromThread = lambda function, *args: function(*args)
-        self.agent, self.calls = Agent(), Calls()
+        self.agent, self.calls = self.make_agent(), Calls()
         self.channel = self.channel_class(options=self.options, **self.capabilities)
         self.store = SQLiteStore(self.path)
         self.service = ChannelService(
@@ -126,6 +127,18 @@ class ExchangeCase(SynchronousTestCase):
     def states(self):
         rows = self.store._reader._session.connection.execute("SELECT state FROM outbox ORDER BY id")
         return [state for (state,) in rows]
+
+
+async def prompt(event):
+    return f"re: {event.text}"
+
+
+class AtOnceTests(ExchangeCase):
+    make_agent = staticmethod(lambda: prompt)
+
+    def test_an_agent_that_answers_at_once_answers_in_the_webhook(self):
+        self.assertEqual(self.body(self.post("e1 hi")), "re: hi")
+        self.assertEqual((self.calls.texts, self.states()), ([], ["sent"]))
 
 
 class AnswerTests(ExchangeCase):
