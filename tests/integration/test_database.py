@@ -38,8 +38,8 @@ class KilledDatabase(DatabaseCase):
         for port in self.ports:
             await self.serve_at(config, port)
         stream = ensureDeferred(self.people_write())
-        for count in (10, 60):
-            await self.until(lambda count=count: len(self.graph.sent) >= count)
+        for count in (10, 40):
+            await self.until(lambda count=count: self.acknowledged >= count)
             self.server.kill()
             await self.pause(0.3)
             self.assertNotEqual(await self.ask(webhook(message("away", f"m_away{count}"))), 200)
@@ -82,7 +82,7 @@ class Standby(DatabaseCase):
         for port in self.ports:
             await self.serve_at(config, port)
         stream = ensureDeferred(self.people_write())
-        await self.until(lambda: len(self.graph.sent) >= 30)
+        await self.until(lambda: self.acknowledged >= 20)
         self.server.kill()
         self.database = Database(standby.url)
         standby.ask("SELECT pg_promote()")

@@ -128,7 +128,7 @@ class TwoServers(ServersCase):
         config = self.configured()
         programs = [await self.serve_at(config, port) for port in self.ports]
         stream = ensureDeferred(self.people_write())
-        await self.until(lambda: len(self.graph.sent) >= 20)
+        await self.until(lambda: self.acknowledged >= 20)
         self.kill(programs[0])
         await programs[0].gone
         names = await stream
