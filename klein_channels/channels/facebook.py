@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Fetched, Finding, Steps, fetch_by_address
+from ..channel import Capabilities, ChannelOptions, Steps
 from ..credentials import Credentials
+from ..meta.channel import MessagingChannel
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_VERSION, AccountTokens, Graph
 from ..meta.live_check import LiveCheck
@@ -27,11 +28,6 @@ from ..meta.usage import SEND_RATES
 from ..meta.webhook import MetaWebhook
 from ..model import (
     Address,
-    Attachment,
-    Context,
-    Outcome,
-    Outgoing,
-    Received,
     Sender,
     WebhookRequest,
 )
@@ -101,7 +97,7 @@ class FacebookSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknown
             msgspec.structs.force_setattr(self, "secret", hidden)
 
 
-class FacebookInput:
+class FacebookInput(MessagingChannel):
     """The Messenger channel: pages of one Facebook app.
 
     `fb_verify` is the verify token of the webhook, `fb_secret` the app secret (or several, the app's
@@ -188,54 +184,9 @@ class FacebookInput:
     def __repr__(self) -> str:
         return f"FacebookInput({self.name!r}, pages={list(self._tokens.accounts)!r})"
 
-    # In
-
-    def knows_account(self, account: str) -> bool:
-        """Whether the page `account` is configured, or may be: tokens in a list name no page."""
-        return self._tokens.covers(account)
-
-    def verify(self, request: WebhookRequest, now: float) -> None:
-        """Prove that a handshake knows the verify token, or a notification the app secret."""
-        self._messaging.webhook.verify(request)
-
-    def parse(self, request: WebhookRequest) -> Received:
-        """The answer to a handshake, or the events of a notification."""
-        return self._messaging.parse(request)
-
     def person(self, sender: Sender, address: Address) -> Steps[Sender | None]:
         """Ask Messenger for a person's name."""
         return self._messaging.person(sender, address, "name,first_name,last_name")
-
-    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
-        """Fetch a file by the address that came with it."""
-        return fetch_by_address(attachment)
-
-    # Out
-
-    def send(self, outgoing: Outgoing) -> Steps[Outcome]:
-        """Show one part to a person, as the page that they wrote to."""
-        return self._messaging.send(outgoing)
-
-    def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
-        """Show the dots for up to 20 seconds, or hide them."""
-        return self._messaging.act(address, "typing_on" if on else "typing_off")
-
-    def show_seen(self, address: Address, context: Context) -> Steps[None]:
-        """Mark the person's messages as read."""
-        return self._messaging.act(address, "mark_seen")
-
-    # Setting up
-
-    def provision(self, webhook_url: str, *, dry_run: bool) -> Steps[tuple[str, ...]]:
-        """Let Meta send what happens to `webhook_url`, and each page show its profile.
-
-        Raises `PlatformError`.
-        """
-        return self._setup.provision(webhook_url, dry_run=dry_run)
-
-    def check_live(self, now: float) -> Steps[tuple[Finding, ...]]:
-        """Whether tokens, permissions, subscriptions and the version of the Graph are good."""
-        return self._check.findings(now)
 
     # Playing Messenger
 

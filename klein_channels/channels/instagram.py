@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from ..channel import Capabilities, ChannelOptions, Fetched, Finding, Renewed, Steps, fetch_by_address
+from ..channel import Capabilities, ChannelOptions, Renewed, Steps
 from ..credentials import Credentials
+from ..meta.channel import MessagingChannel
 from ..meta.events import EventReader
 from ..meta.graph import GRAPH_URL, GRAPH_VERSION, AccountTokens, Graph
 from ..meta.live_check import LiveCheck
@@ -27,7 +28,7 @@ from ..meta.setup import Setup
 from ..meta.triggers import trigger_request
 from ..meta.usage import SEND_RATES
 from ..meta.webhook import MetaWebhook
-from ..model import JSON, Address, Attachment, Context, Outcome, Outgoing, Received, Sender, WebhookRequest
+from ..model import JSON, Address, Sender, WebhookRequest
 from ..secret import Secret
 
 INSTAGRAM_GRAPH_URL = "https://graph.instagram.com"
@@ -90,7 +91,7 @@ class InstagramSettings(ChannelOptions, frozen=True, kw_only=True, forbid_unknow
             msgspec.structs.force_setattr(self, "secret", hidden)
 
 
-class InstagramInput:
+class InstagramInput(MessagingChannel):
     """The Instagram channel: professional accounts of one app.
 
     `accounts` are ``{Instagram account id: token}``: tokens of the linked pages, or, with `login`
@@ -191,54 +192,9 @@ class InstagramInput:
     def __repr__(self) -> str:
         return f"InstagramInput({self.name!r}, accounts={list(self._messaging.tokens.accounts)!r})"
 
-    # In
-
-    def knows_account(self, account: str) -> bool:
-        """Whether the Instagram account `account` is configured."""
-        return self._messaging.tokens.covers(account)
-
-    def verify(self, request: WebhookRequest, now: float) -> None:
-        """Prove that a handshake knows the verify token, or a notification an app secret."""
-        self._messaging.webhook.verify(request)
-
-    def parse(self, request: WebhookRequest) -> Received:
-        """The answer to a handshake, or the events of a notification."""
-        return self._messaging.parse(request)
-
     def person(self, sender: Sender, address: Address) -> Steps[Sender | None]:
         """Ask Instagram for a person's name."""
         return self._messaging.person(sender, address, "name,username")
-
-    def fetch(self, attachment: Attachment, address: Address) -> Steps[Fetched | None]:
-        """Fetch a file by the address that came with it."""
-        return fetch_by_address(attachment)
-
-    # Out
-
-    def send(self, outgoing: Outgoing) -> Steps[Outcome]:
-        """Show one part to a person, as the account that they wrote to."""
-        return self._messaging.send(outgoing)
-
-    def show_typing(self, address: Address, on: bool, context: Context) -> Steps[None]:
-        """Show the dots for up to 20 seconds, or hide them."""
-        return self._messaging.act(address, "typing_on" if on else "typing_off")
-
-    def show_seen(self, address: Address, context: Context) -> Steps[None]:
-        """Mark the person's messages as read."""
-        return self._messaging.act(address, "mark_seen")
-
-    # Setting up
-
-    def provision(self, webhook_url: str, *, dry_run: bool) -> Steps[tuple[str, ...]]:
-        """Let Meta send what happens to `webhook_url`, and each account show its profile.
-
-        With Instagram's login the address itself is entered in the app dashboard. Raises `PlatformError`.
-        """
-        return self._setup.provision(webhook_url, dry_run=dry_run)
-
-    def check_live(self, now: float) -> Steps[tuple[Finding, ...]]:
-        """Whether tokens, permissions, subscriptions and the version of the Graph are good."""
-        return self._check.findings(now)
 
     # Tokens that end
 
