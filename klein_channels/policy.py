@@ -117,7 +117,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How long an account waits after the platform refused it as a whole."""
     settle_wait: float = 600.0
     """How long proof of a send whose outcome is unknown is waited for, where the channel settles by it."""
-    max_sends: int = 256
+    max_sends: int = 512
     """Sends of all conversations at once."""
     max_queued: int = 10_000
     """Conversations of one account that are kept in memory while they wait; more wait in the store."""
